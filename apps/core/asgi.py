@@ -1,0 +1,89 @@
+"""The ASGI application: Django's, taught to hold thousands of open streams."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from django.core.handlers.asgi import ASGIHandler
+from django.db import connections
+
+from apps.core import sse
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest, HttpResponseBase
+
+STREAMS = "/events/"
+# Each takes a thread and a database connection for some milliseconds; a thousand
+# clients that return at once wait in line.
+ANSWERS_AT_ONCE = 8
+
+
+class StreamAwareHandler(ASGIHandler):
+    """Django's handler, with two additions.
+
+    Django gives each request a thread of its own until the response has ended: here a
+    stream has one only until it has begun. And streams end when the server is told to,
+    instead of holding it for as long as it is willing to wait.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._answering = asyncio.Semaphore(ANSWERS_AT_ONCE)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 (ASGI)
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
+        elif scope["type"] == "http" and _is_stream(scope):
+            await self.handle(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    async def run_get_response(self, request: HttpRequest) -> HttpResponseBase:
+        if not request.path_info.startswith(STREAMS):
+            return await super().run_get_response(request)
+        async with self._answering, ThreadSensitiveContext():
+            try:
+                return await super().run_get_response(request)
+            finally:
+                # Django would do it when the response ends, in another thread.
+                await sync_to_async(connections.close_all)()
+
+
+def _is_stream(scope: Any) -> bool:  # noqa: ANN401 (ASGI)
+    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+    return path.startswith(STREAMS)
+
+
+async def _live(receive: Any, send: Any) -> None:  # noqa: ANN401 (ASGI)
+    await receive()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        _before(number, sse.manager().close)
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+def _before(number: signal.Signals, act: Callable[[], None]) -> None:
+    """Have the loop call `act` on a signal that the server has a handler for.
+
+    Servers announce the lifespan's end only after the last response has ended, which
+    an open stream never does by itself.
+    """
+    theirs = signal.getsignal(number)
+    if threading.current_thread() is not threading.main_thread() or not callable(
+        theirs
+    ):
+        return
+    loop = asyncio.get_running_loop()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(act)
+        theirs(number, frame)
+
+    signal.signal(number, handle)

@@ -1,0 +1,243 @@
+"""What people may know about devices: dataloggers with uptime, sensors with values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from django.db.models import Count, F, Q, Sum, Value
+from django.db.models.functions import Coalesce, Concat, Greatest, Least
+from django.http import Http404
+
+from apps.devices.models import (
+    Datalogger,
+    Gateway,
+    Presence,
+    PresencePeriod,
+    SensorDevice,
+)
+from apps.sites.models import Site
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+    from apps.sites.selectors import Person
+
+UPTIME_WINDOW = timedelta(hours=24)  # the page says "uptime over the last day"
+
+
+@dataclass(frozen=True, slots=True)
+class SensorState:
+    """A sensor with its current value: a number, or a text for a text sensor."""
+
+    id: int
+    datalogger_id: int
+    key: str
+    label: str
+    sensor_type: str
+    unit_of_measure: str
+    is_online: bool
+    current_value: float | str | None
+    current_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class DataloggerState:
+    """A datalogger as it is now; `label` is never empty, times are aware UTC.
+
+    `uptime_percentage` counts the last 24 h, 0 to 100 with two decimals; None if
+    neither online nor offline time is known.
+    """
+
+    id: int
+    site_id: int
+    site_name: str
+    gateway_id: int | None
+    type: str
+    number: str
+    label: str
+    serial_number: str
+    firmware_version: str
+    presence: str
+    is_online: bool
+    presence_since: datetime
+    last_seen_at: datetime | None
+    interval_s: int | None
+    uptime_s: int | None
+    rssi: float | None
+    battery: float | None
+    protocol_version: int | None
+    sensors_count: int
+    uptime_percentage: float | None
+    sensors: tuple[SensorState, ...] = field(default=())
+
+
+def visible_gateways(user: Person, site: Site | None = None) -> QuerySet[Gateway]:
+    rows = Gateway.objects.filter(site__in=Site.objects.visible_to(user))
+    return rows if site is None else rows.filter(site=site)
+
+
+def visible_dataloggers(
+    user: Person,
+    *,
+    site: Site | None = None,
+    online_only: bool = False,
+    search: str = "",
+) -> QuerySet[Datalogger]:
+    """Return the dataloggers this user may see.
+
+    Args:
+        user: whoever asks.
+        site: only this site's.
+        online_only: only those that are online now.
+        search: part of the label, the serial number, or "type number".
+    """
+    rows = Datalogger.objects.filter(site__in=Site.objects.visible_to(user))
+    if site is not None:
+        rows = rows.filter(site=site)
+    if online_only:
+        rows = rows.filter(presence=Presence.ONLINE)
+    if search:
+        rows = rows.alias(name=Concat("type", Value(" "), "number")).filter(
+            Q(label__icontains=search)
+            | Q(serial_number__icontains=search)
+            | Q(name__icontains=search)
+        )
+    return rows.select_related("site")
+
+
+def visible_datalogger(user: Person, datalogger_id: int) -> Datalogger:
+    """Return the datalogger; raises `Http404` if this user may not know of it."""
+    row = visible_dataloggers(user).filter(pk=datalogger_id).first()
+    if row is None:
+        raise Http404
+    return row
+
+
+def visible_sensor(user: Person, sensor_id: int) -> SensorDevice:
+    """Return the sensor; raises `Http404` if this user may not know of it."""
+    row = (
+        SensorDevice.objects.filter(datalogger__site__in=Site.objects.visible_to(user))
+        .filter(pk=sensor_id)
+        .select_related("datalogger")
+        .first()
+    )
+    if row is None:
+        raise Http404
+    return row
+
+
+def site_dataloggers(site: Site, *, now: datetime) -> list[DataloggerState]:
+    """Return a site's dataloggers, each with its sensors and their values: 4 queries.
+
+    The caller has checked that the user may see the site.
+    """
+    rows = list(Datalogger.objects.filter(site=site).select_related("site"))
+    sensors: dict[int, list[SensorState]] = {}
+    found = SensorDevice.objects.filter(datalogger__site=site)
+    for sensor in found.select_related("datalogger"):
+        sensors.setdefault(sensor.datalogger_id, []).append(sensor_state(sensor))
+    return [
+        replace(state, sensors=tuple(sensors.get(state.id, ())))
+        for state in datalogger_states(rows, now=now)
+    ]
+
+
+def datalogger_states(
+    rows: Sequence[Datalogger], *, now: datetime
+) -> list[DataloggerState]:
+    """Return the state of each row, in their order; two queries for all of them."""
+    ids = [row.pk for row in rows]
+    counts = sensor_counts(ids)
+    uptimes = uptime_percentages(ids, now=now)
+    return [
+        DataloggerState(
+            id=row.pk,
+            site_id=row.site_id,
+            site_name=row.site.name,
+            gateway_id=row.gateway_id,
+            type=row.type,
+            number=row.number,
+            label=str(row),
+            serial_number=row.serial_number,
+            firmware_version=row.firmware_version,
+            presence=row.presence,
+            is_online=row.is_online,
+            presence_since=row.presence_since,
+            last_seen_at=row.last_seen_at,
+            interval_s=row.interval_s,
+            uptime_s=row.uptime_s,
+            rssi=finite(row.rssi),
+            battery=finite(row.battery),
+            protocol_version=row.protocol_version,
+            sensors_count=counts.get(row.pk, 0),
+            uptime_percentage=uptimes.get(row.pk),
+        )
+        for row in rows
+    ]
+
+
+def sensor_state(row: SensorDevice) -> SensorState:
+    """Return the sensor with its value; `row.datalogger` should be loaded."""
+    return SensorState(
+        id=row.pk,
+        datalogger_id=row.datalogger_id,
+        key=row.key,
+        label=str(row),
+        sensor_type=row.sensor_type,
+        unit_of_measure=row.unit_of_measure,
+        is_online=row.datalogger.is_online,
+        current_value=finite(row.current_value)
+        if row.current_text is None
+        else row.current_text,
+        current_at=row.current_at,
+    )
+
+
+def sensor_counts(datalogger_ids: Iterable[int]) -> dict[int, int]:
+    """Return the number of sensors by datalogger; those without any are missing."""
+    rows = SensorDevice.objects.filter(datalogger_id__in=list(datalogger_ids))
+    counted = rows.order_by().values("datalogger_id").annotate(count=Count("pk"))
+    return dict(counted.values_list("datalogger_id", "count"))
+
+
+def uptime_percentages(
+    datalogger_ids: Iterable[int], *, now: datetime
+) -> dict[int, float]:
+    """Return online / (online + offline) × 100 over the last 24 h, by datalogger.
+
+    Unknown time counts neither way; a datalogger without known time is missing.
+    """
+    since = now - UPTIME_WINDOW
+    length = Least(Coalesce(F("ended_at"), Value(now)), Value(now)) - Greatest(
+        F("started_at"), Value(since)
+    )
+    rows = (
+        PresencePeriod.objects.filter(
+            Q(ended_at=None) | Q(ended_at__gt=since),
+            datalogger_id__in=list(datalogger_ids),
+            started_at__lt=now,
+            presence__in=(Presence.ONLINE, Presence.OFFLINE),
+        )
+        .order_by()
+        .values("datalogger_id")
+        .annotate(
+            known=Sum(length),
+            online=Sum(length, filter=Q(presence=Presence.ONLINE)),
+        )
+    )
+    return {
+        row["datalogger_id"]: round(
+            (row["online"] or timedelta()) / row["known"] * 100, 2
+        )
+        for row in rows
+        if row["known"]
+    }
+
+
+def finite(value: float | None) -> float | None:
+    """Return None for NaN and infinity: JSON has no word for them."""
+    return value if value is not None and math.isfinite(value) else None

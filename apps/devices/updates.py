@@ -1,0 +1,275 @@
+"""Writes what a batch says about devices: one statement a table, whatever the batch.
+
+Creates gateways, dataloggers and sensors as they appear. A device's row is locked by
+its UPDATE, so the presence period written with it cannot contradict it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from django.db import connection
+
+from apps.devices.models import DEFAULT_INTERVAL_S, OFFLINE_FACTOR
+
+
+class DeviceKey(NamedTuple):
+    """A device of a site; a gateway has the type ''."""
+
+    site_id: int
+    type: str
+    number: str
+
+
+@dataclass(slots=True)
+class DeviceNews:
+    """What a batch says about one device; later messages overwrite earlier ones.
+
+    `at_us` is when the presence was last told, microseconds since 1970.
+    """
+
+    gateway: str | None = None
+    is_online: bool | None = None
+    at_us: int = 0
+    seen_us: int | None = None
+    fields: dict[str, str | float | None] = field(default_factory=dict)
+
+
+class PresenceChange(NamedTuple):
+    site_id: int
+    kind: str  # "gateway" or "datalogger"
+    device_id: int
+    presence: str
+
+
+class MissingRowError(Exception):
+    """A cached id is no longer in the database: forget the cache and try again."""
+
+
+class DeviceIds:
+    """Ids by natural key, kept by the writer; `forget` after any failed batch."""
+
+    def __init__(self) -> None:
+        self.gateways: dict[DeviceKey, int] = {}
+        self.dataloggers: dict[DeviceKey, int] = {}
+        self.sensors: dict[tuple[int, str], int] = {}
+
+    def forget(self) -> None:
+        self.gateways.clear()
+        self.dataloggers.clear()
+        self.sensors.clear()
+
+
+_FIELDS = (
+    ("serial_number", "text"),
+    ("label", "text"),
+    ("firmware_version", "text"),
+    ("interval_s", "float8"),
+    ("uptime_s", "float8"),
+    ("rssi", "float8"),
+    ("battery", "float8"),
+)
+
+
+def ensure_gateways(ids: DeviceIds, keys: Iterable[DeviceKey]) -> None:
+    missing = [key for key in set(keys) if key not in ids.gateways]
+    if not missing:
+        return
+    rows = _ensure(
+        "INSERT INTO devices_gateway (site_id, number, label, serial_number, "
+        "firmware_version, presence, presence_since, created_at) "
+        "SELECT site_id, number, '', '', '', 'unknown', now(), now() "
+        "FROM unnest(%s::bigint[], %s::text[]) AS v(site_id, number) "
+        "ORDER BY 1, 2 ON CONFLICT (site_id, number) DO NOTHING",
+        "SELECT id, d.site_id, '', d.number FROM devices_gateway d "
+        "JOIN unnest(%s::bigint[], %s::text[]) AS v(site_id, number) "
+        "ON d.site_id = v.site_id AND d.number = v.number",
+        [[key.site_id for key in missing], [key.number for key in missing]],
+    )
+    ids.gateways.update({DeviceKey(*row[1:]): row[0] for row in rows})
+
+
+def ensure_dataloggers(ids: DeviceIds, keys: Iterable[DeviceKey]) -> None:
+    missing = [key for key in set(keys) if key not in ids.dataloggers]
+    if not missing:
+        return
+    rows = _ensure(
+        "INSERT INTO devices_datalogger (site_id, type, number, label, serial_number, "
+        "firmware_version, presence, presence_since, created_at) "
+        "SELECT site_id, type, number, '', '', '', 'unknown', now(), now() "
+        "FROM unnest(%s::bigint[], %s::text[], %s::text[]) AS v(site_id, type, number) "
+        "ORDER BY 1, 2, 3 ON CONFLICT (site_id, type, number) DO NOTHING",
+        "SELECT id, d.site_id, d.type, d.number FROM devices_datalogger d "
+        "JOIN unnest(%s::bigint[], %s::text[], %s::text[]) AS v(site_id, type, number) "
+        "ON (d.site_id, d.type, d.number) = (v.site_id, v.type, v.number)",
+        [
+            [key.site_id for key in missing],
+            [key.type for key in missing],
+            [key.number for key in missing],
+        ],
+    )
+    ids.dataloggers.update({DeviceKey(*row[1:]): row[0] for row in rows})
+
+
+def ensure_sensors(ids: DeviceIds, keys: Iterable[tuple[int, str]]) -> None:
+    """Know the ids of sensors given as (datalogger id, key)."""
+    missing = [key for key in set(keys) if key not in ids.sensors]
+    if not missing:
+        return
+    rows = _ensure(
+        "INSERT INTO devices_sensordevice (datalogger_id, key, label, sensor_type, "
+        "unit_of_measure, created_at) "
+        "SELECT datalogger_id, key, '', '', '', now() "
+        "FROM unnest(%s::bigint[], %s::text[]) AS v(datalogger_id, key) "
+        "ORDER BY 1, 2 ON CONFLICT (datalogger_id, key) DO NOTHING",
+        "SELECT id, d.datalogger_id, d.key FROM devices_sensordevice d "
+        "JOIN unnest(%s::bigint[], %s::text[]) AS v(datalogger_id, key) "
+        "ON d.datalogger_id = v.datalogger_id AND d.key = v.key",
+        [[key[0] for key in missing], [key[1] for key in missing]],
+    )
+    ids.sensors.update({(row[1], row[2]): row[0] for row in rows})
+
+
+def _ensure(insert: str, select: str, columns: list[list[object]]) -> list[tuple]:  # type: ignore[type-arg]
+    with connection.cursor() as cursor:
+        cursor.execute(insert, columns)
+        cursor.execute(select, columns)
+        rows: list[tuple] = cursor.fetchall()  # type: ignore[type-arg]
+    return rows
+
+
+def write_gateways(
+    ids: DeviceIds, news: Mapping[DeviceKey, DeviceNews]
+) -> list[PresenceChange]:
+    """Store what is new about gateways; return whose presence changed."""
+    if not news:
+        return []
+    id_of = {ids.gateways[key]: key for key in news}
+    changed = _update("devices_gateway", "", [], id_of, news)
+    return [
+        PresenceChange(id_of[row[0]].site_id, "gateway", row[0], row[1])
+        for row in changed
+    ]
+
+
+def write_dataloggers(
+    ids: DeviceIds, news: Mapping[DeviceKey, DeviceNews]
+) -> list[PresenceChange]:
+    """Store what is new about dataloggers, with their presence periods."""
+    if not news:
+        return []
+    id_of = {ids.dataloggers[key]: key for key in news}
+    gateway_ids = [
+        ids.gateways[DeviceKey(key.site_id, "", news[key].gateway or "")]
+        if news[key].gateway is not None
+        else None
+        for key in id_of.values()
+    ]
+    changed = _update(
+        "devices_datalogger",
+        "gateway_id = COALESCE(v.gateway_id, d.gateway_id),",
+        gateway_ids,
+        id_of,
+        news,
+    )
+    write_periods([row[0] for row in changed])
+    return [
+        PresenceChange(id_of[row[0]].site_id, "datalogger", row[0], row[1])
+        for row in changed
+    ]
+
+
+def _update(
+    table: str,
+    also: str,
+    gateway_ids: list[int | None],
+    key_of: Mapping[int, DeviceKey],
+    news: Mapping[DeviceKey, DeviceNews],
+) -> list[tuple[int, str]]:
+    """Return (id, presence) of the rows whose presence changed.
+
+    Raises:
+        MissingRowError: an id is gone, its device was deleted meanwhile.
+    """
+    told = [news[key] for key in key_of.values()]
+    columns: list[list[object]] = [
+        list(key_of),
+        list(gateway_ids) or [None] * len(told),
+        [_presence(item) for item in told],
+        [item.at_us for item in told],
+        [item.seen_us for item in told],
+        *([item.fields.get(name) for item in told] for name, _ in _FIELDS),
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(_UPDATE.format(table=table, also=also), columns)
+        rows = cursor.fetchall()
+    if len(rows) != len(told):
+        raise MissingRowError(table)
+    return [(row[0], row[1]) for row in rows if row[2]]
+
+
+def _presence(news: DeviceNews) -> str | None:
+    if news.is_online is None:
+        return None
+    return "online" if news.is_online else "offline"
+
+
+_UPDATE = (
+    """
+UPDATE {table} d SET {also}
+    presence = COALESCE(v.presence, d.presence),
+    presence_since = CASE WHEN COALESCE(v.presence, d.presence) = d.presence
+        THEN d.presence_since ELSE v.at END,
+    last_seen_at = GREATEST(d.last_seen_at, v.seen),
+    offline_after = CASE WHEN v.presence = 'online' THEN v.at + make_interval(secs =>
+        """
+    + str(OFFLINE_FACTOR)
+    + " * COALESCE(v.interval_s, d.interval_s, "
+    + str(DEFAULT_INTERVAL_S)
+    + """)) ELSE d.offline_after END,
+    interval_s = COALESCE(v.interval_s, d.interval_s),
+    serial_number = COALESCE(v.serial_number, d.serial_number),
+    label = COALESCE(NULLIF(d.label, ''), v.label, ''),
+    firmware_version = COALESCE(v.firmware_version, d.firmware_version),
+    uptime_s = COALESCE(v.uptime_s, d.uptime_s),
+    rssi = COALESCE(v.rssi, d.rssi),
+    battery = COALESCE(v.battery, d.battery)
+FROM (SELECT id, gateway_id, presence, to_timestamp(at_us / 1e6::float8) AS at,
+        to_timestamp(seen_us / 1e6::float8) AS seen, """
+    + ", ".join(name for name, _ in _FIELDS)
+    + """ FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::bigint[],
+        %s::bigint[], """
+    + ", ".join(f"%s::{kind}[]" for _, kind in _FIELDS)
+    + ") AS u(id, gateway_id, presence, at_us, seen_us, "
+    + ", ".join(name for name, _ in _FIELDS)
+    + """) ORDER BY id) v
+WHERE d.id = v.id
+RETURNING d.id, d.presence, d.presence_since = v.at
+"""
+)
+
+
+def write_periods(datalogger_ids: list[int]) -> None:
+    """Bring the open periods of these dataloggers in step with their rows.
+
+    Call it in the transaction that changed the rows, while it holds them.
+    """
+    if not datalogger_ids:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE devices_presenceperiod p "
+            "SET ended_at = GREATEST(d.presence_since, p.started_at) "
+            "FROM devices_datalogger d WHERE d.id = ANY(%s) AND d.id = p.datalogger_id "
+            "AND p.ended_at IS NULL AND p.presence <> d.presence",
+            [datalogger_ids],
+        )
+        cursor.execute(
+            "INSERT INTO devices_presenceperiod (datalogger_id, presence, started_at) "
+            "SELECT id, presence, presence_since FROM devices_datalogger d "
+            "WHERE id = ANY(%s) "
+            "ON CONFLICT (datalogger_id) WHERE ended_at IS NULL DO NOTHING",
+            [datalogger_ids],
+        )

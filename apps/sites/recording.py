@@ -1,0 +1,149 @@
+"""Writes what workers reported into the rows, and does what the plan says."""
+
+from __future__ import annotations
+
+import logging
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+
+from apps.core.shards import shard_of
+from apps.sites import commands, leases, reports
+from apps.sites.models import MqttConnection, Reason, Status
+from apps.sites.plan import Action, Desired, Observed, plan
+from apps.sites.reports import Report
+from apps.sites.services import change_status
+
+log = logging.getLogger(__name__)
+
+
+def record_report(connection_id: int) -> bool:
+    """Write the newest report of one connection; False if there was nothing new.
+
+    Raises:
+        RedisError: Redis is away; the reconcile records the report later.
+    """
+    report = reports.load([connection_id]).get(connection_id)
+    return report is not None and record(report)
+
+
+def record(report: Report) -> bool:
+    """Write a report into its row, unless the row knows a newer one.
+
+    The conditional UPDATE is the fence: a report with an older epoch, an older
+    sequence or older settings changes nothing. It also holds the row until the
+    transaction ends, so two recorders write the events in order.
+    """
+    newer = Q(report_epoch__lt=report.epoch) | Q(
+        report_epoch=report.epoch, report_seq__lt=report.seq
+    )
+    with transaction.atomic():
+        updated = MqttConnection.objects.filter(
+            newer, pk=report.connection_id, generation__lte=report.generation
+        ).update(
+            report_epoch=report.epoch,
+            report_seq=report.seq,
+            last_heartbeat_at=report.at,
+            connection_errors=report.errors,
+            mqtt_retry_count=report.retry_count,
+            mqtt_next_retry=report.next_retry_at,
+            subscribed_topics=list(report.topics),
+            owner=report.owner,
+        )
+        if not updated:
+            return False
+        row = MqttConnection.objects.get(pk=report.connection_id)
+        if report.connected_at and report.status == Status.CONNECTED:
+            row.last_connected_at = report.connected_at
+        change_status(
+            row,
+            status=Status(report.status),
+            reason=Reason(report.reason),
+            detail=report.detail,
+            also=["last_connected_at"],
+        )
+    return True
+
+
+def reconcile() -> dict[Action, int]:
+    """Compare every connection with its report and lease, and act on the difference.
+
+    Safe to repeat and to run twice at once. Raises RedisError when Redis is away.
+    """
+    rows = list(MqttConnection.objects.all())
+    lease_of = leases.states()
+    report_of = reports.load(row.pk for row in rows)
+    done: dict[Action, int] = {}
+    for row in rows:
+        lease = lease_of.get(shard_of(row.site_id, settings.MQTT_SHARDS))
+        report = report_of.get(row.pk)
+        action = plan(
+            _desired(row),
+            _observed(report) if report else None,
+            lease.ownership if lease else None,
+        )
+        _act(action, row, report)
+        done[action] = done.get(action, 0) + 1
+    _note_heartbeats(rows, report_of)
+    return done
+
+
+def _desired(row: MqttConnection) -> Desired:
+    return Desired(
+        is_enabled=row.is_enabled,
+        generation=row.generation,
+        status=row.status,
+        reason=row.reason,
+        report_epoch=row.report_epoch,
+        report_seq=row.report_seq,
+    )
+
+
+def _observed(report: Report) -> Observed:
+    return Observed(
+        generation=report.generation,
+        epoch=report.epoch,
+        seq=report.seq,
+        status=report.status,
+    )
+
+
+def _act(action: Action, row: MqttConnection, report: Report | None) -> None:
+    if action is Action.ENSURE:
+        commands.send_ensure(row.site_id)
+    elif action is Action.DROP:
+        commands.send_drop(row.site_id)
+    elif action is Action.RECORD and report is not None:
+        record(report)
+    elif action is Action.MARK_LOST:
+        _mark(row, Status.ERROR, Reason.WORKER_LOST)
+    elif action is Action.MARK_STOPPED:
+        _mark(row, Status.DISCONNECTED, Reason.NONE)
+
+
+def _mark(row: MqttConnection, status: Status, reason: Reason) -> None:
+    """Change a status that no worker will report, if the row is as the plan saw it."""
+    with transaction.atomic():
+        held = MqttConnection.objects.select_for_update().filter(
+            pk=row.pk,
+            generation=row.generation,
+            report_epoch=row.report_epoch,
+            report_seq=row.report_seq,
+        )
+        present = held.first()
+        if present is not None:
+            change_status(present, status=status, reason=reason)
+
+
+def _note_heartbeats(
+    rows: list[MqttConnection], report_of: dict[int, Report]
+) -> None:
+    """Keep `last_heartbeat_at` fresh for quiet connections, in one statement."""
+    changed = []
+    for row in rows:
+        report = report_of.get(row.pk)
+        if report and (not row.last_heartbeat_at or row.last_heartbeat_at < report.at):
+            row.last_heartbeat_at = report.at
+            changed.append(row)
+    MqttConnection.objects.bulk_update(changed, ["last_heartbeat_at"], batch_size=500)

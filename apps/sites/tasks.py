@@ -1,0 +1,31 @@
+"""Celery's door to this app: ids in, a service called, nothing out."""
+
+from __future__ import annotations
+
+import logging
+
+from celery import shared_task
+
+from apps.core.redis import RedisError
+from apps.sites import recording
+
+log = logging.getLogger(__name__)
+
+
+@shared_task(ignore_result=True)
+def reconcile() -> None:
+    try:
+        done = recording.reconcile()
+    except RedisError:
+        log.warning("reconcile skipped: Redis is away")
+        return
+    acted = {action.value: count for action, count in done.items()}
+    log.info("reconcile %s", " ".join(f"{name}={n}" for name, n in acted.items()))
+
+
+@shared_task(ignore_result=True)
+def record_report(connection_id: int) -> None:
+    try:
+        recording.record_report(connection_id)
+    except RedisError:
+        log.warning("report not recorded connection_id=%d: Redis is away", connection_id)

@@ -1,0 +1,82 @@
+"""Readings, and the messages that could not become readings."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from apps.devices.models import SensorDevice
+from apps.sites.models import Site
+
+
+class ReadingFlag(models.IntegerChoices):
+    NONE = 0
+    RECEIPT_TIME = 1, _("the device's time was missing or impossible")
+
+
+class Reading(models.Model):
+    """One value of a sensor at `measured_at` (device clock), received at `received_at`.
+
+    The table is partitioned by day of `measured_at` and made in plain SQL
+    (migration 0001; `apps.telemetry.partitions`). Its key is sensor, time and value:
+    a repeat is stored once, two different values at one time are both kept. There is
+    no foreign key in the database, for speed; readings of a deleted sensor are out of
+    reach and leave with their partition.
+    """
+
+    pk = models.CompositePrimaryKey("sensor", "measured_at")
+    sensor = models.ForeignKey(
+        SensorDevice, models.DO_NOTHING, db_constraint=False, related_name="readings"
+    )
+    measured_at = models.DateTimeField()
+    received_at = models.DateTimeField()
+    value = models.FloatField(null=True)
+    text = models.TextField(null=True)  # noqa: DJ001 (NULL: the reading is a number)
+    flags = models.SmallIntegerField(default=ReadingFlag.NONE)
+
+    class Meta:
+        managed = False
+        db_table = "telemetry_reading"
+        verbose_name = _("reading")
+        verbose_name_plural = _("readings")
+
+    def __str__(self) -> str:
+        return f"{self.sensor_id} @ {self.measured_at:%Y-%m-%d %H:%M:%S}"
+
+
+class QuarantineReason(models.TextChoices):
+    TOPIC_INVALID = "topic_invalid", _("the topic is not text")
+    JSON_INVALID = "json_invalid", _("the payload is not JSON")
+    SCHEMA_MISMATCH = "schema_mismatch", _("the payload has an unexpected shape")
+    VALUE_INVALID = "value_invalid", _("a value cannot be stored")
+    UNKNOWN_VERSION = "unknown_version", _("unknown protocol version")
+    TOO_LARGE = "too_large", _("the payload is too large")
+    DATA_ERROR = "data_error", _("the database refused the message")
+
+
+class QuarantinedMessage(models.Model):
+    """A message that could not be understood, kept with the reason."""
+
+    site = models.ForeignKey(Site, models.CASCADE, related_name="quarantine")
+    received_at = models.DateTimeField(default=timezone.now)
+    topic = models.TextField(help_text=_("Bytes that are not UTF-8 are escaped."))
+    payload = models.BinaryField(help_text=_("The first 64 KiB."))
+    payload_size = models.PositiveIntegerField()
+    qos = models.PositiveSmallIntegerField()
+    retain = models.BooleanField()
+    reason = models.CharField(max_length=32, choices=QuarantineReason.choices)
+    detail = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        verbose_name = _("quarantined message")
+        verbose_name_plural = _("quarantine")
+        ordering: ClassVar = ["-received_at", "-id"]
+        indexes: ClassVar = [
+            models.Index(fields=["site", "-received_at"], name="quarantine_by_site")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.topic[:80]}: {self.reason}"

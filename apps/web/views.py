@@ -1,0 +1,143 @@
+"""The pages. Each works without a script; the scripts keep them live."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.gzip import gzip_page
+from django.views.decorators.http import require_POST, require_safe
+
+from apps.core.errors import DomainError
+from apps.devices.selectors import visible_dataloggers, visible_gateways
+from apps.sites import selectors, services
+from apps.sites.badges import badge_for, reason_in_words
+from apps.sites.models import ConnectionEvent, MqttConnection, Site, Status
+from apps.web import rows
+from apps.web.texts import script_texts
+
+DATALOGGERS_PER_PAGE = 50  # with 20 sensors each a page stays under 100 KB zipped
+EVENTS_SHOWN = 20
+
+
+@require_safe
+@login_required
+@never_cache
+@gzip_page
+def sites(request: HttpRequest) -> HttpResponse:
+    """List the sites. The filter hides rows, so that the script can show them again."""
+    now = timezone.now()
+    found = rows.site_rows(request.user, now=now)
+    query = request.GET.get("q", "").strip()
+    wanted = request.GET.get("status", "")
+    status = wanted if wanted in Status.values else ""
+    counts = rows.count_by_status(found)
+    context = {
+        "now": now,
+        "rows": [(row, row.matches(query, status)) for row in found],
+        "query": query,
+        "status": status,
+        "chips": [(name, badge_for(name), counts[name]) for name in counts],
+        "connected": counts[Status.CONNECTED],
+        "total": len(found),
+        "texts": script_texts(),
+    }
+    return render(request, "web/sites.html", context)
+
+
+@require_safe
+@login_required
+@never_cache
+@gzip_page
+def site(request: HttpRequest, site_id: int) -> HttpResponse:
+    """Show one site: connection, timeline, gateways, dataloggers with their sensors."""
+    now = timezone.now()
+    place = selectors.visible_site(request.user, site_id)
+    services.connection_of(place)  # a site made in a shell may have none yet
+    row = rows.site_rows(request.user, [place.pk], now=now)[0]
+    dataloggers = visible_dataloggers(request.user, site=place)
+    page = Paginator(dataloggers, DATALOGGERS_PER_PAGE).get_page(
+        request.GET.get("page")
+    )
+    context = {
+        "now": now,
+        "site": place,
+        "row": row,
+        "events": _timeline(row.state.connection_id),
+        "gateways": visible_gateways(request.user, place),
+        "page": page,
+        "dataloggers": rows.with_sensors(list(page.object_list), now=now),
+        "texts": script_texts(),
+    }
+    return render(request, "web/site.html", context)
+
+
+def _timeline(connection_id: int) -> list[dict[str, object]]:
+    """Return the last changes of a connection, the newest first."""
+    events = ConnectionEvent.objects.filter(connection=connection_id)[:EVENTS_SHOWN]
+    return [
+        {
+            "id": event.pk,
+            "at": event.at,
+            "badge": badge_for(event.new_status),
+            "reason": reason_in_words(event.reason),
+            "detail": event.detail,
+        }
+        for event in events
+    ]
+
+
+@require_POST
+@never_cache
+def start(request: HttpRequest, site_id: int) -> HttpResponse:
+    done = _("Start requested: %(site)s")
+    return _control(request, site_id, services.connection_start, done)
+
+
+@require_POST
+@never_cache
+def stop(request: HttpRequest, site_id: int) -> HttpResponse:
+    done = _("Stop requested: %(site)s")
+    return _control(request, site_id, services.connection_stop, done)
+
+
+def _control(
+    request: HttpRequest,
+    site_id: int,
+    service: Callable[[Site], MqttConnection],
+    done: str,
+) -> HttpResponse:
+    page = reverse("web:site", args=[site_id])
+    if not request.user.is_authenticated:
+        return redirect_to_login(page)  # a POST cannot be repeated after the login
+    place = selectors.visible_site(request.user, site_id)
+    if not selectors.may_control(request.user, place):
+        raise PermissionDenied
+    try:
+        service(place)
+    except DomainError as error:
+        words = script_texts()["errors"]
+        messages.error(request, words.get(error.code, words["other"]))
+    else:
+        messages.success(request, done % {"site": place.name})
+    return _back(request, page)
+
+
+def _back(request: HttpRequest, page: str) -> HttpResponseRedirect:
+    """Return to where the button was pressed, never to another host."""
+    target = request.POST.get("next", "")
+    is_ours = url_has_allowed_host_and_scheme(
+        target, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+    )
+    return redirect(target if is_ours else page)

@@ -1,0 +1,53 @@
+"""The fixed cast of every test: four people, an open site and a hidden one."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import User
+
+from apps.sites.models import MemberRole, Site, SiteMember, Visibility
+from apps.sites.services import site_create
+
+
+@pytest.fixture
+def superuser(db: None) -> User:
+    return User.objects.create_superuser("superuser", password="pw-superuser-1")
+
+
+@pytest.fixture
+def operator(db: None) -> User:
+    """A member of both sites who may start and stop."""
+    return User.objects.create_user("operator", password="pw-operator-1")
+
+
+@pytest.fixture
+def viewer(db: None) -> User:
+    """A member of both sites who may only look."""
+    return User.objects.create_user("viewer", password="pw-viewer-1")
+
+
+@pytest.fixture
+def outsider(db: None) -> User:
+    """A user who is logged in and a member of nothing."""
+    return User.objects.create_user("outsider", password="pw-outsider-1")
+
+
+@pytest.fixture
+def north(operator: User, viewer: User) -> Site:
+    """A site that every user may see."""
+    return _site_with_members("North", Visibility.ALL_USERS, operator, viewer)
+
+
+@pytest.fixture
+def hidden(operator: User, viewer: User) -> Site:
+    """A site that exists for its members and superusers only."""
+    return _site_with_members("Hidden", Visibility.MEMBERS, operator, viewer)
+
+
+def _site_with_members(
+    name: str, visibility: Visibility, operator: User, viewer: User
+) -> Site:
+    site = site_create(name=name, visibility=visibility)
+    SiteMember.objects.create(site=site, user=operator, role=MemberRole.OPERATOR)
+    SiteMember.objects.create(site=site, user=viewer, role=MemberRole.VIEWER)
+    return site

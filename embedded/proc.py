@@ -1,0 +1,117 @@
+"""What Linux knows about processes: identity, descendants, death with the parent."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_LIBC = ctypes.CDLL(None, use_errno=True)  # loaded before any fork: see dies_with_us()
+
+
+def start_time(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot; None when it is gone.
+
+    Pid and start time together name one process for ever; a pid alone is reused.
+    A zombie counts as gone.
+    """
+    fields = _stat(pid)
+    if fields is None or fields[0] in ("Z", "X"):
+        return None
+    return int(fields[19])
+
+
+def is_same(pid: int, started: int | None) -> bool:
+    """Whether `pid` still is the process that started at `started`."""
+    return started is not None and start_time(pid) == started
+
+
+def descendants(pid: int) -> list[int]:
+    """Children, their children and so on, nearest first; without `pid` itself."""
+    children: dict[int, list[int]] = {}
+    for other in _pids():
+        fields = _stat(other)
+        if fields is not None:
+            children.setdefault(int(fields[1]), []).append(other)
+    found = [pid]
+    for parent in found:  # grows while we walk
+        found += children.get(parent, [])
+    return found[1:]
+
+
+def with_variable(name: str, value: str) -> list[int]:
+    """Processes whose environment at exec held NAME=value (of those we may read)."""
+    wanted = f"{name}={value}".encode()
+    found = []
+    for pid in _pids():
+        with suppress(OSError):
+            if wanted in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                found.append(pid)
+    return found
+
+
+def signal_all(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def kill_tree(pid: int) -> list[int]:
+    """SIGKILL a process, its group and its descendants; returns who was found.
+
+    Descendants are looked up first because a group is not enough: each PostgreSQL
+    backend, for example, is a group of its own. The caller reaps `pid`.
+    """
+    tree = descendants(pid)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+    signal_all([pid, *tree], signal.SIGKILL)
+    return tree
+
+
+def wait_gone(pids: Iterable[int], timeout_s: float) -> list[int]:
+    """Wait until all are gone (zombies count as gone); returns those that are not."""
+    end = time.monotonic() + timeout_s
+    left = [pid for pid in pids if start_time(pid) is not None]
+    while left and time.monotonic() < end:
+        time.sleep(0.02)
+        left = [pid for pid in left if start_time(pid) is not None]
+    return left
+
+
+def dies_with_us(number: signal.Signals) -> Callable[[], None] | None:
+    """A `preexec_fn` that has the kernel send `number` when this process dies.
+
+    The kernel watches the spawning *thread*, so other threads than the main one get
+    None: their children would die with the thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    parent = os.getpid()
+
+    def set_death_signal() -> None:
+        # Between fork and exec: one call into an already loaded libc, no locks.
+        _LIBC.prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+        if os.getppid() != parent:  # died before the call above
+            os._exit(1)
+
+    return set_death_signal
+
+
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - names only, hot
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Fields of /proc/PID/stat after the command's name, which may hold anything."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    return text.rpartition(")")[2].split()

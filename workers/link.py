@@ -1,0 +1,341 @@
+"""One TCP session with a broker: a paho client from its connect to its close.
+
+After `open` (in the executor) only the loop thread touches a link. Every call into
+paho is wrapped: one exception, or a topic that is not UTF-8, would otherwise end paho's
+work while it still says that it is connected.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from paho.mqtt.client import MQTTMessage, MQTTv5, MQTTv311
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from workers.pahoclient import BufferedClient
+from workers.spec import ConnectionSpec, Tls
+
+log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_S = 5.0
+SESSION_EXPIRY_S = 86_400  # MQTT 5: how long a broker keeps our session
+RECEIVE_MAXIMUM = 2_000  # MQTT 5: unacknowledged messages at once; the inbox holds more
+MAX_PACKET_BYTES = 1_048_576 + 65_535 + 16  # payload, topic, header
+READS_AT_ONCE = 16  # of 64 KiB each, then it is another link's turn
+
+
+class Listener(Protocol):
+    """Who hears what happens on a link; called on the loop thread."""
+
+    def link_accepted(self, link: Link, *, session_present: bool) -> None: ...
+    def link_refused(self, link: Link, code: int, words: str) -> None: ...
+    def link_subscribed(self, link: Link, refused: list[str]) -> None: ...
+    def link_published(self, link: Link, mid: int) -> None: ...
+    def link_closed(self, link: Link) -> None: ...
+
+
+Sink = Callable[["Link", MQTTMessage], None]
+
+
+class Link:
+    """A broker session in the making or in use."""
+
+    def __init__(
+        self,
+        spec: ConnectionSpec,
+        session: int,
+        listener: Listener,
+        sink: Sink,
+        *,
+        is_wipe: bool = False,
+    ) -> None:
+        """Prepare a link; nothing is sent yet.
+
+        Args:
+            spec: where to and as whom.
+            session: number of this TCP session, for acknowledgements.
+            listener: hears of accept, refuse, subscribe, publish, close.
+            sink: takes each message.
+            is_wipe: connect only to end the session that the broker holds.
+        """
+        self.spec = spec
+        self.session = session
+        self.sock: socket.socket | None = None
+        self.is_closed = False
+        self.was_accepted = False
+        self.accepted_at = 0.0  # monotonic
+        self.server_code: int | None = None  # of a DISCONNECT that the broker sent
+        self.broke_protocol = ""
+        self._listener = listener
+        self._sink = sink
+        self._is_wipe = is_wipe
+        self._asked: list[str] = []
+        self._client = self._make_client()
+
+    def _make_client(self) -> BufferedClient:
+        spec = self.spec
+        clean = spec.clean_session or self._is_wipe
+        is_v5 = spec.protocol == "5"
+        client = BufferedClient(
+            CallbackAPIVersion.VERSION2,
+            client_id=spec.client_id,
+            clean_session=None if is_v5 else clean,
+            protocol=MQTTv5 if is_v5 else MQTTv311,
+            reconnect_on_failure=False,
+            manual_ack=True,
+        )
+        client.connect_timeout = CONNECT_TIMEOUT_S
+        client.max_queued_messages_set(1_000)
+        if spec.username:
+            client.username_pw_set(spec.username, spec.password)
+        if spec.has_will and not self._is_wipe:
+            client.will_set(spec.status_topic, "offline", qos=1, retain=True)
+        client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
+        client.on_publish = self._on_publish
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        # With these set, paho leaves all writing to our loop.
+        client.on_socket_open = self._on_socket_open
+        client.on_socket_close = self._on_socket_close
+        client.on_socket_register_write = _ignore
+        client.on_socket_unregister_write = _ignore
+        return client
+
+    # -- in the executor -------------------------------------------------------
+
+    def open(self) -> None:
+        """Resolve, connect, shake hands, queue CONNECT. Blocks up to about 10 s.
+
+        Raises:
+            OSError: gaierror, ConnectionRefusedError, TimeoutError, SSLError and kin.
+            ValueError: settings that paho or ssl cannot use.
+        """
+        spec = self.spec
+        if spec.tls:
+            self._client.tls_set_context(_tls_context(spec.tls))
+        properties = self._connect_properties() if spec.protocol == "5" else None
+        options: dict[str, Any] = {}
+        if spec.protocol == "5":
+            options["clean_start"] = spec.clean_session or self._is_wipe
+        self._client.connect(
+            spec.host,
+            spec.port,
+            keepalive=spec.keepalive_s,
+            properties=properties,
+            **options,
+        )
+        if self.sock is not None:
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def _connect_properties(self) -> Properties:
+        properties = Properties(PacketTypes.CONNECT)
+        properties.ReceiveMaximum = RECEIVE_MAXIMUM
+        properties.MaximumPacketSize = MAX_PACKET_BYTES
+        if not (self.spec.clean_session or self._is_wipe):
+            properties.SessionExpiryInterval = SESSION_EXPIRY_S
+        return properties
+
+    def _on_socket_open(self, _client: object, _data: object, sock: Any) -> None:  # noqa: ANN401
+        self.sock = sock
+
+    def _on_socket_close(self, _client: object, _data: object, _sock: object) -> None:
+        self.is_closed = True
+
+    # -- on the loop thread ----------------------------------------------------
+
+    @property
+    def wants_write(self) -> bool:
+        return not self.is_closed and self._client.has_unsent
+
+    def on_readable(self) -> None:
+        """Read and handle what is there, up to 1 MiB."""
+        for _ in range(READS_AT_ONCE):
+            self._guard(self._client.loop_read)
+            while not self.is_closed and self._client.has_buffered:
+                self._guard(self._client.loop_read)
+            if self.is_closed:
+                break
+            if self._client.announced_bytes > MAX_PACKET_BYTES:
+                self.broke_protocol = (
+                    f"a packet of {self._client.announced_bytes} bytes was announced; "
+                    f"at most {MAX_PACKET_BYTES} are taken"
+                )
+                self.close()
+                break
+            if not self._tls_pending():
+                break
+        self._tell_if_closed()
+
+    def _tls_pending(self) -> bool:
+        """Whether TLS holds bytes that the selector cannot see."""
+        return isinstance(self.sock, ssl.SSLSocket) and self.sock.pending() > 0
+
+    def on_writable(self) -> None:
+        self._guard(self._write)
+        self._tell_if_closed()
+
+    def _write(self) -> MQTTErrorCode:
+        code = self._client.loop_write()
+        if not self.is_closed:
+            self._client.flush()
+        return code
+
+    def misc(self) -> None:
+        """Keepalive; call about once a second."""
+        self._guard(self._client.loop_misc)
+        self._tell_if_closed()
+
+    def subscribe(self) -> None:
+        """Send one SUBSCRIBE with all filters."""
+        self._asked = [name for name, _ in self.spec.filters]
+        if self.spec.protocol == "5":
+            # Retained messages only for a subscription that is new to the broker.
+            options = [
+                (name, SubscribeOptions(qos=qos, retainHandling=1))
+                for name, qos in self.spec.filters
+            ]
+            self._guard(lambda: self._client.subscribe(options)[0])
+        else:
+            self._guard(lambda: self._client.subscribe(list(self.spec.filters))[0])
+
+    def unsubscribe(self, names: list[str]) -> None:
+        self._guard(lambda: self._client.unsubscribe(names)[0])
+
+    def publish(self, topic: str, payload: str, *, qos: int, retain: bool) -> int:
+        """Queue a message; return its packet id, 0 if it could not be queued."""
+        result = self._guard(
+            lambda: self._client.publish(topic, payload, qos=qos, retain=retain)
+        )
+        return result.mid if result is not None else 0
+
+    def acknowledge(self, mids: list[int]) -> None:
+        for mid in mids:
+            self._client.ack(mid, 1)
+        self.on_writable()
+
+    def disconnect(self, *, end_session: bool = False) -> None:
+        """Say goodbye; the broker then publishes no will. Closes once it is sent."""
+        properties = None
+        if self.spec.protocol == "5" and end_session:
+            properties = Properties(PacketTypes.DISCONNECT)
+            properties.SessionExpiryInterval = 0
+        self._guard(lambda: self._client.disconnect(properties=properties))
+        self.on_writable()
+
+    def close(self) -> None:
+        """Close the socket as it is; the broker will publish our will."""
+        self._guard(self._client._sock_close)
+        self.is_closed = True
+
+    def _guard(self, call: Callable[[], Any]) -> Any:  # noqa: ANN401
+        """Run a call into paho; an exception costs this link, never the loop."""
+        try:
+            return call()
+        except Exception as error:  # noqa: BLE001 (a border: paho, TLS, our callbacks)
+            log.warning(
+                "link failed connection_id=%d: %s",
+                self.spec.connection_id,
+                f"{type(error).__name__}: {error}"[:200],
+            )
+            self.broke_protocol = self.broke_protocol or type(error).__name__
+            if not self.is_closed:
+                self.is_closed = True
+                if self.sock is not None:
+                    self.sock.close()
+            return None
+
+    def _tell_if_closed(self) -> None:
+        if self.is_closed:
+            self._listener.link_closed(self)
+
+    # -- paho's callbacks ------------------------------------------------------
+
+    def _on_connect(
+        self,
+        _client: object,
+        _data: object,
+        flags: Any,  # noqa: ANN401
+        code: ReasonCode,
+        _properties: object,
+    ) -> None:
+        if code.is_failure:
+            self._listener.link_refused(self, code.value, str(code))
+            return
+        self.was_accepted = True
+        self.accepted_at = time.monotonic()
+        self._listener.link_accepted(self, session_present=bool(flags.session_present))
+
+    def _on_subscribe(
+        self,
+        _client: object,
+        _data: object,
+        _mid: int,
+        codes: list[ReasonCode],
+        _properties: object,
+    ) -> None:
+        answers = dict(zip(self._asked, codes, strict=False))
+        refused = [n for n in self._asked if n not in answers or answers[n].is_failure]
+        self._listener.link_subscribed(self, refused)
+
+    def _on_publish(
+        self, _client: object, _data: object, mid: int, _code: object, _prop: object
+    ) -> None:
+        self._listener.link_published(self, mid)
+
+    def _on_disconnect(
+        self,
+        _client: object,
+        _data: object,
+        flags: Any,  # noqa: ANN401
+        code: ReasonCode,
+        _properties: object,
+    ) -> None:
+        if flags.is_disconnect_packet_from_server:
+            self.server_code = code.value
+        self.is_closed = True  # told to the listener when paho has returned
+
+    def _on_message(self, _client: object, _data: object, message: MQTTMessage) -> None:
+        self._sink(self, message)
+
+
+def _ignore(*_: object) -> None:
+    """Writes are asked for by `wants_write`; paho only needs to see a callback."""
+
+
+class _NamedContext(ssl.SSLContext):
+    """A context that asks for, and checks, a name other than the host's."""
+
+    server_name = ""
+
+    def wrap_socket(self, *args: Any, **kwargs: Any) -> ssl.SSLSocket:  # noqa: ANN401
+        kwargs["server_hostname"] = self.server_name or kwargs.get("server_hostname")
+        return super().wrap_socket(*args, **kwargs)
+
+
+def _tls_context(tls: Tls) -> ssl.SSLContext:
+    context = _NamedContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.server_name = tls.server_name
+    if tls.ca:
+        context.load_verify_locations(cadata=tls.ca)
+    else:
+        context.load_default_certs()
+    if tls.client_cert:
+        # OpenSSL takes a chain only from files; the directory is 0700 and goes at once.
+        with tempfile.TemporaryDirectory(prefix="guardiano-tls-") as folder:
+            cert, key = Path(folder, "cert.pem"), Path(folder, "key.pem")
+            cert.write_text(tls.client_cert)
+            key.write_text(tls.client_key)
+            context.load_cert_chain(cert, key if tls.client_key else None)
+    return context

@@ -1,0 +1,152 @@
+"""What a connection needs to know: the database row, frozen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+
+from apps.core.crypto import SecretUnreadableError
+from apps.core.shards import shard_of
+from apps.sites.models import MqttConnection
+from apps.sites.patterns import DEFAULT_PATTERNS
+
+MAX_QOS = (
+    1  # QoS 2 is not crash-safe in paho: PUBREC goes out before we see the message
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM texts; an empty one means the system's CAs, or no client certificate."""
+
+    ca: str
+    client_cert: str
+    client_key: str = field(repr=False)
+    server_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionSpec:
+    """One site's connection as it shall be, at one generation."""
+
+    connection_id: int
+    site_id: int
+    shard: int
+    generation: int
+    code: str
+    zone: ZoneInfo
+    host: str
+    port: int
+    client_id: str
+    username: str
+    password: str = field(repr=False)
+    protocol: str
+    keepalive_s: int
+    clean_session: bool
+    has_will: bool
+    tls: Tls | None
+    filters: tuple[tuple[str, int], ...]  # full topic filter, QoS
+    unwanted: tuple[str, ...]  # filters that an old session may still hold
+    problem: str = ""  # why the settings cannot be used
+
+    @property
+    def status_topic(self) -> str:
+        return f"{self.code}/backend/status"
+
+    @property
+    def session_identity(self) -> tuple[str, int, str]:
+        """What a broker keeps a session under."""
+        return (self.host, self.port, self.client_id)
+
+    def is_same_link(self, other: ConnectionSpec) -> bool:
+        """Whether the two differ in nothing but the generation."""
+        return replace(self, generation=0) == replace(other, generation=0)
+
+
+def load_spec(site_id: int) -> tuple[ConnectionSpec, bool] | None:
+    """Return a site's spec and whether it shall be connected; None if it is gone."""
+    row = (
+        MqttConnection.objects.select_related("site")
+        .prefetch_related("topics")
+        .filter(site_id=site_id)
+        .first()
+    )
+    return (spec_of(row), row.is_enabled) if row else None
+
+
+def load_enabled(shards: set[int]) -> list[ConnectionSpec]:
+    """Return the specs of all enabled connections of these shards."""
+    rows = (
+        MqttConnection.objects.select_related("site")
+        .prefetch_related("topics")
+        .filter(is_enabled=True)
+    )
+    return [
+        spec_of(row)
+        for row in rows
+        if shard_of(row.site_id, settings.MQTT_SHARDS) in shards
+    ]
+
+
+def spec_of(row: MqttConnection) -> ConnectionSpec:
+    """Return the row as a spec; what cannot be read becomes its `problem`."""
+    site, problem, password, tls = row.site, "", "", None
+    try:
+        password = row.read_password()
+        if row.use_tls:
+            tls = Tls(
+                ca=row.tls_ca,
+                client_cert=row.tls_client_cert,
+                client_key=row.read_tls_client_key(),
+                server_name=row.tls_server_name,
+            )
+    except SecretUnreadableError as error:
+        problem = str(error)
+    if not row.broker_host:
+        problem = "No broker host is set"
+    filters = tuple(
+        (f"{site.code}/{topic.pattern}", min(topic.qos, MAX_QOS))
+        for topic in row.topics.all()
+        if topic.is_active
+    )
+    wanted = {name for name, _ in filters}
+    known = [
+        *DEFAULT_PATTERNS,
+        *(topic.pattern for topic in row.topics.all() if not topic.is_active),
+    ]
+    return ConnectionSpec(
+        connection_id=row.pk,
+        site_id=site.pk,
+        shard=shard_of(site.pk, settings.MQTT_SHARDS),
+        generation=row.generation,
+        code=site.code,
+        zone=ZoneInfo(site.timezone),
+        host=row.broker_host,
+        port=row.broker_port,
+        client_id=client_id(row.client_id_prefix, site.pk),
+        username=row.username,
+        password=password,
+        protocol=row.protocol,
+        keepalive_s=row.keepalive or settings.MQTT_KEEP_ALIVE,
+        clean_session=(
+            settings.MQTT_CLEAN_SESSION
+            if row.clean_session is None
+            else row.clean_session
+        ),
+        has_will=settings.MQTT_LWT_ENABLED,
+        tls=tls,
+        filters=filters,
+        unwanted=tuple(
+            name
+            for name in dict.fromkeys(f"{site.code}/{p}" for p in known)
+            if name not in wanted
+        ),
+        problem=problem,
+    )
+
+
+def client_id(prefix: str, site_id: int) -> str:
+    """Return the fixed client id, so that the broker itself allows only one of us."""
+    return f"{prefix or f'site_{site_id}'}_{settings.MQTT_INSTANCE_ID}"
