@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from embedded.errors import DevError
+
 # These three exist as source archives only (pure Python, built in seconds); see
 # django-eventstream in requirements/base.in. Everything else must be a wheel.
 SOURCE_ONLY = "django-grip,gripcontrol,pubcontrol"
@@ -23,7 +25,7 @@ PROGRESS_EVERY_S = 3.0
 TAIL_LINES = 15
 
 
-class BootstrapError(Exception):
+class BootstrapError(DevError):
     """The virtual environment cannot be built; the message is one line for people."""
 
 
@@ -56,7 +58,7 @@ def ensure_venv(root: Path) -> Path:
 
 
 def _wanted_stamp(venv: Path, lock: Path) -> str:
-    """Hash of the lock and of the venv's own path, which its scripts' first lines hold."""
+    """Hash of the lock and of the venv's path, which its scripts' first lines hold."""
     try:
         text = lock.read_bytes()
     except OSError as error:
@@ -109,7 +111,7 @@ def _build(venv: Path, lock: Path) -> None:
 
 
 def _belongs_here(venv: Path) -> bool:
-    """Whether the venv was made at this path: a copied or moved one has foreign scripts."""
+    """Whether the venv was made here: a copied or moved one has foreign scripts."""
     with suppress(OSError):
         first = (venv / "bin" / "activate").read_text(errors="replace")
         return str(venv) in first
@@ -169,7 +171,9 @@ def _install(python: Path, lock: Path) -> None:
     if pip.returncode:
         for line in tail:
             _say("  " + line.rstrip())
-        message = "pip could not install requirements/dev.txt (its last lines are above)"
+        message = (
+            "pip could not install requirements/dev.txt (its last lines are above)"
+        )
         raise BootstrapError(message)
 
 
@@ -177,13 +181,15 @@ def _follow(lines: Iterator[str], total: int, tail: collections.deque[str]) -> N
     """Print how far pip is, at most every few seconds, and keep its last lines."""
     seen = 0
     said = time.monotonic()
+    unpacking = False
     for line in lines:
         tail.append(line)
         if line.startswith("Collecting "):
             seen += 1
         if line.startswith("Installing collected packages"):
+            unpacking = True
             _say("  all fetched, unpacking them")
-        elif time.monotonic() - said > PROGRESS_EVERY_S:
+        elif not unpacking and time.monotonic() - said > PROGRESS_EVERY_S:
             said = time.monotonic()
             _say(f"  {min(seen, total)} of {total} fetched")
 

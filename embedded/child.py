@@ -117,7 +117,7 @@ class Child:
 
     @property
     def is_alive(self) -> bool:
-        return self.process is not None and self.process.poll() is None
+        return self.process is not None and not proc.has_ended(self.process)
 
     @property
     def is_running(self) -> bool:
@@ -125,7 +125,8 @@ class Child:
 
     @property
     def exit_code(self) -> int | None:
-        return None if self.process is None else self.process.poll()
+        """Once collected; None before."""
+        return None if self.process is None else self.process.returncode
 
     def why(self) -> str:
         """How it ended and what it said last, in one line."""
@@ -151,14 +152,14 @@ class Child:
         proc.wait_gone(left, 1)
         if self._pump is not None:
             self._pump.join(1)
-        code = self.process.returncode
-        self.last_exit = describe_exit(code)
+        self.last_exit = describe_exit(self.process.returncode)
 
     def ask_to_stop(self) -> None:
         """Send the stop signal; `finish` does the rest."""
         if self.is_alive and self.process is not None:
-            self.process.send_signal(signal.SIGCONT)  # a frozen one could not listen
-            self.process.send_signal(self.spec.stop_signal)
+            # SIGCONT, as a frozen one could not listen.
+            proc.signal_all([self.process.pid], signal.SIGCONT)
+            proc.signal_all([self.process.pid], self.spec.stop_signal)
 
     def finish(self) -> None:
         """Kill what is left of it, now."""
@@ -186,7 +187,7 @@ class Child:
         self._changed_at = time.monotonic()
 
     def _backoff_s(self) -> float:
-        return min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (self._failures - 1))
+        return min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** (self._failures - 1))
 
     def _plan_restart(self) -> None:
         if self.age_s > HEALTHY_AFTER_S:

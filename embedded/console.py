@@ -54,11 +54,18 @@ class Console:
         descriptor: where to write, None for nowhere.
         width: of the column of names.
         with_processes: False shows only what dev.py itself says.
+        log: keeps what dev.py itself says.
     """
 
     def __init__(
-        self, descriptor: int | None, *, width: int = 8, with_processes: bool = True
+        self,
+        descriptor: int | None,
+        *,
+        width: int = 8,
+        with_processes: bool = True,
+        log: Log | None = None,
     ) -> None:
+        self._log = log
         self._descriptor = descriptor
         self._width = width
         self._with_processes = with_processes
@@ -71,6 +78,13 @@ class Console:
             self._put(f"{name:<{self._width}} | ".encode() + line)
 
     def say(self, text: str) -> None:
+        line = text.encode(errors="replace") + b"\n"
+        if self._log is not None:
+            self._log.write(time.strftime("%Y-%m-%d %H:%M:%S ").encode() + line)
+        self._put(line)
+
+    def say_privately(self, text: str) -> None:
+        """Say something that must not stay in a log."""
         self._put(text.encode(errors="replace") + b"\n")
 
     def close(self) -> None:

@@ -69,9 +69,7 @@ def _major_version(binary: str) -> int:
     return int(match[1]) if match else 0
 
 
-def config(
-    *, port: int, data: Path, passwords: Path | None, extra_config: str
-) -> str:
+def config(*, port: int, data: Path, passwords: Path | None, extra_config: str) -> str:
     """The configuration file's text; without `passwords` anybody may connect."""
     if passwords is None:
         access = "allow_anonymous true"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -62,11 +63,31 @@ def signal_all(pids: Iterable[int], number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
+def has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether our child ended, without reaping it.
+
+    Until it is reaped nobody else can get its pid, so its group can still be killed
+    without hitting a stranger.
+    """
+    if process.returncode is not None:
+        return True
+    options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    return os.waitid(os.P_PID, process.pid, options) is not None
+
+
+def wait_ended(process: subprocess.Popen[bytes], timeout_s: float) -> None:
+    """Wait until our child ended or the time is over, without reaping it."""
+    end = time.monotonic() + timeout_s
+    while not has_ended(process) and time.monotonic() < end:
+        time.sleep(0.01)
+
+
 def kill_tree(pid: int) -> list[int]:
     """SIGKILL a process, its group and its descendants; returns who was found.
 
     Descendants are looked up first because a group is not enough: each PostgreSQL
-    backend, for example, is a group of its own. The caller reaps `pid`.
+    backend, for example, is a group of its own. `pid` must be our own child that is
+    not reaped yet, or known by its start time; the caller reaps it.
     """
     tree = descendants(pid)
     with suppress(ProcessLookupError, PermissionError):

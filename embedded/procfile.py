@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from embedded.errors import DevError
+
 LINE = re.compile(r"([A-Za-z0-9_-]+):\s*(\S.*)")
 # Names of processes and logs that dev.py adds itself.
 RESERVED = frozenset({"postgres", "valkey", "broker", "prepare", "fleet", "system"})
 
 
-class ProcfileError(Exception):
+class ProcfileError(DevError):
     """The Procfile is missing or has a bad line; the message is one line."""
 
 

@@ -11,10 +11,12 @@ import logging
 import sys
 from collections.abc import Mapping
 
-# Unacknowledged messages a client. It takes any number here, but never has more than 100
-# in flight (measured with iotcore 0.4.0 and 100, 1000 and 65535).
+# Unacknowledged messages a client. It takes any number here, but never has more than
+# 100 in flight (measured with iotcore 0.4.0 and 100, 1000 and 65535).
 MAX_INFLIGHT = 100
-MAX_PAYLOAD = 1024 * 1024  # bytes; its default of 20 KB is below some firmware's batches
+MAX_PAYLOAD = (
+    1024 * 1024
+)  # bytes; its default of 20 KB is below some firmware's batches
 
 ROUTER = """\
 id = 0
@@ -59,7 +61,7 @@ def main() -> None:
     logging.basicConfig(level="WARNING")
     # It logs a line for each packet, which costs more than the packet.
     logging.getLogger("rumqttd").setLevel(logging.CRITICAL)
-    from iotcore import IotCoreBroker  # noqa: PLC0415 - config() works without it
+    from iotcore import IotCoreBroker  # here: config() works without it
 
     IotCoreBroker(config_path=sys.argv[1]).run_forever()
 

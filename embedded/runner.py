@@ -10,6 +10,7 @@ from types import FrameType
 
 from embedded.child import Child, Report, Spec, State
 from embedded.console import Console
+from embedded.errors import DevError
 
 POLL_S = 0.1
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -17,11 +18,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SAME_WISH_S = 1.0
 
 
-class StartError(Exception):
+class StartError(DevError):
     """The system cannot start; the message is one line and says why."""
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error: somebody asked
+class Interrupted(Exception):
     """A signal asked us to stop while something was under way."""
 
 
@@ -113,15 +114,15 @@ class Runner:
             while child.is_alive and time.monotonic() < end:
                 self._stop.check()
                 time.sleep(POLL_S / 2)
-            code = child.exit_code
+            in_time = not child.is_alive
         finally:
             child.finish()
             self.children.remove(child)
-        if code:
-            message = f"{spec.name} failed ({child.why()})"
-            raise StartError(message)
-        if code is None:
+        if not in_time:
             message = f"{spec.name} did not end within {timeout_s:g} s ({child.why()})"
+            raise StartError(message)
+        if child.exit_code:
+            message = f"{spec.name} failed ({child.why()})"
             raise StartError(message)
 
     def wait_until(self, what: str, is_done: Callable[[], bool], end: float) -> None:

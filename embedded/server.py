@@ -1,4 +1,4 @@
-"""What the three embedded servers have in common: start, stop, kill, freeze, restart."""
+"""What the embedded servers have in common: start, stop, kill, freeze, restart."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Self
 
 from embedded import ports, proc
+from embedded.errors import DevError
 
 POLL_S = 0.02
 STOP_TIMEOUT_S = 10.0
@@ -22,7 +22,7 @@ STOP_TIMEOUT_S = 10.0
 RETRY_AFTER_S = 0.3
 
 
-class ServerError(Exception):
+class ServerError(DevError):
     """An embedded server cannot do what was asked; the message is one line."""
 
 
@@ -55,7 +55,9 @@ class Server(ABC):
 
     state_dir: Path
     port: int
-    process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
+    process: subprocess.Popen[bytes] | None = field(
+        default=None, init=False, repr=False
+    )
 
     name: ClassVar[str]
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
@@ -90,7 +92,7 @@ class Server(ABC):
     @property
     def is_running(self) -> bool:
         """Whether the process exists (a frozen one does)."""
-        return self.process is not None and self.process.poll() is None
+        return self.process is not None and not proc.has_ended(self.process)
 
     def start(self, timeout_s: float = 20) -> None:
         """Start and return when the server answers; nothing to do when it runs.
@@ -115,9 +117,8 @@ class Server(ABC):
         if self.process is None:
             return
         self.thaw()
-        self.process.send_signal(self.stop_signal)
-        with suppress(subprocess.TimeoutExpired):
-            self.process.wait(timeout_s)
+        proc.signal_all([self.process.pid], self.stop_signal)
+        proc.wait_ended(self.process, timeout_s)
         self.kill()
 
     def kill(self) -> None:
@@ -149,7 +150,7 @@ class Server(ABC):
         self.stop()
 
     def _all_pids(self) -> list[int]:
-        if self.process is None or self.process.poll() is not None:
+        if self.process is None or not self.is_running:
             return []
         return [self.process.pid, *proc.descendants(self.process.pid)]
 
@@ -169,6 +170,7 @@ class Server(ABC):
     def _is_up(self) -> bool:
         """One look; starts the process again when it has exited."""
         if not self.is_running:
+            self.kill()
             time.sleep(RETRY_AFTER_S)
             self._spawn()
             return False
@@ -185,7 +187,7 @@ def spawn(
         stdout: descriptor for its output and errors, or `subprocess.PIPE`.
         death_signal: what the kernel sends it when we die first.
     """
-    return subprocess.Popen(  # noqa: PLW1509 - see dies_with_us()
+    return subprocess.Popen(
         launch.argv,
         env=dict(launch.environ),
         cwd=launch.cwd,

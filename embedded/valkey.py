@@ -63,7 +63,9 @@ class Valkey(Server):
 
     @property
     def url(self) -> str:
-        return f"redis://:{quote(self.password, safe='')}@{ports.LOOPBACK}:{self.port}/0"
+        return (
+            f"redis://:{quote(self.password, safe='')}@{ports.LOOPBACK}:{self.port}/0"
+        )
 
     def prepare(self) -> None:
         valkey_binary()

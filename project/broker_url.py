@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
-_PORTS = {"mqtt": 1883, "mqtts": 8883}  # the registered ports of MQTT without and with TLS
+_PORTS = {
+    "mqtt": 1883,
+    "mqtts": 8883,
+}  # the registered ports of MQTT without and with TLS
 
 
 class BrokerUrlError(ValueError):
-    """A text is not a broker's URL; the message never repeats it: it holds a password."""
+    """A text is not a broker's URL; never repeated here, since it holds a password."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -28,7 +31,7 @@ class BrokerUrl:
 
     @classmethod
     def parse(cls, url: str) -> BrokerUrl:
-        """Take `mqtt[s]://[user[:password]@]host[:port]` apart; user parts are %-decoded.
+        """Take `mqtt[s]://[user[:password]@]host[:port]` apart, with %-decoding.
 
         Raises:
             BrokerUrlError: other scheme, no host, bad port, or anything after the port.

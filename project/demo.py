@@ -30,7 +30,9 @@ class Habit:
 STEADY = Habit()
 # Both last longer than 1.5 promised intervals, so that the page shows them offline.
 COMES_BACK = Habit("silent", first_after_s=90, every_s=480, lasts_s=150)
-FORGETS = Habit("silent", first_after_s=0, every_s=900, lasts_s=120, keeps_readings=False)
+FORGETS = Habit(
+    "silent", first_after_s=0, every_s=900, lasts_s=120, keeps_readings=False
+)
 CRASHES = Habit("crashing", first_after_s=150, every_s=360, lasts_s=60)
 
 

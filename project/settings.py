@@ -9,7 +9,6 @@ from __future__ import annotations
 import socket
 from datetime import timedelta
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import dj_database_url
 
@@ -104,23 +103,9 @@ DATABASES["default"].setdefault("OPTIONS", {}).update(
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = env.url("REDIS_URL", ("redis", "rediss"))
-_redis = urlsplit(REDIS_URL)
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 
-# The same dict feeds the synchronous publisher and the asynchronous listener of
-# django-eventstream; short timeouts, since a page would rather miss an event.
-EVENTSTREAM_REDIS = {
-    "host": _redis.hostname or "127.0.0.1",
-    "port": _redis.port or 6379,
-    "db": int(_redis.path.lstrip("/") or 0),
-    "username": unquote(_redis.username) if _redis.username else None,
-    "password": unquote(_redis.password) if _redis.password else None,
-    "ssl": _redis.scheme == "rediss",
-    "socket_connect_timeout": 1,
-    "socket_timeout": 2,
-    "socket_keepalive": True,
-    "health_check_interval": 15,
-}
+# Its Redis clients are ours, see apps.core.sse.install: nothing to set but this.
 EVENTSTREAM_CHANNELMANAGER_CLASS = "apps.core.sse.NoOneReads"
 
 AUTH_PASSWORD_VALIDATORS = [
@@ -154,7 +139,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["apps.core.parsing.JsonParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "apps.core.api.exception_handler",
     "DEFAULT_THROTTLE_RATES": {"login": "60/min"},
@@ -176,6 +161,12 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": r"/api/v1",
+    "ENUM_NAME_OVERRIDES": {
+        "ConnectionStatus": "apps.sites.models.Status",
+        "HealthStatus": ["healthy", "unhealthy"],
+        "ReadyStatus": ["ready", "unready"],
+        "LiveStatus": ["alive"],
+    },
 }
 
 # Seconds unless the name says otherwise.
@@ -212,5 +203,6 @@ LOGGING = {
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
         "django_celery_beat": {"level": "WARNING"},
+        "django_eventstream": {"level": "WARNING"},  # says INFO for every client
     },
 }

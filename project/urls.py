@@ -10,3 +10,8 @@ urlpatterns = [
     path("i18n/", include("django.conf.urls.i18n")),
     path("", include("apps.web.urls")),
 ]
+
+# JSON under /api/, Django's pages everywhere else.
+handler400 = "apps.core.api.bad_request"
+handler404 = "apps.core.api.not_found"
+handler500 = "apps.core.api.server_error"

@@ -12,6 +12,7 @@ import socket
 import ssl
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,7 +37,11 @@ READS_AT_ONCE = 16  # of 64 KiB each, then it is another link's turn
 
 
 class Listener(Protocol):
-    """Who hears what happens on a link; called on the loop thread."""
+    """Who hears what happens on a link.
+
+    Called on the loop thread and never from inside paho: its callback lock is not
+    reentrant, so a `disconnect` in a callback would wait for itself.
+    """
 
     def link_accepted(self, link: Link, *, session_present: bool) -> None: ...
     def link_refused(self, link: Link, code: int, words: str) -> None: ...
@@ -72,6 +77,8 @@ class Link:
         self.spec = spec
         self.session = session
         self.sock: socket.socket | None = None
+        self.fd = -1  # kept after the close, for the selector
+        self.is_opening = True  # in the executor's hands
         self.is_closed = False
         self.was_accepted = False
         self.accepted_at = 0.0  # monotonic
@@ -81,6 +88,7 @@ class Link:
         self._sink = sink
         self._is_wipe = is_wipe
         self._asked: list[str] = []
+        self._news: deque[Callable[[], None]] = deque()
         self._client = self._make_client()
 
     def _make_client(self) -> BufferedClient:
@@ -149,6 +157,7 @@ class Link:
 
     def _on_socket_open(self, _client: object, _data: object, sock: Any) -> None:  # noqa: ANN401
         self.sock = sock
+        self.fd = sock.fileno()
 
     def _on_socket_close(self, _client: object, _data: object, _sock: object) -> None:
         self.is_closed = True
@@ -176,7 +185,7 @@ class Link:
                 break
             if not self._tls_pending():
                 break
-        self._tell_if_closed()
+        self._tell()
 
     def _tls_pending(self) -> bool:
         """Whether TLS holds bytes that the selector cannot see."""
@@ -184,7 +193,7 @@ class Link:
 
     def on_writable(self) -> None:
         self._guard(self._write)
-        self._tell_if_closed()
+        self._tell()
 
     def _write(self) -> MQTTErrorCode:
         code = self._client.loop_write()
@@ -195,7 +204,7 @@ class Link:
     def misc(self) -> None:
         """Keepalive; call about once a second."""
         self._guard(self._client.loop_misc)
-        self._tell_if_closed()
+        self._tell()
 
     def subscribe(self) -> None:
         """Send one SUBSCRIBE with all filters."""
@@ -239,6 +248,10 @@ class Link:
         self._guard(self._client._sock_close)
         self.is_closed = True
 
+    def tell_closed(self) -> None:
+        self._news.clear()
+        self._tell()
+
     def _guard(self, call: Callable[[], Any]) -> Any:  # noqa: ANN401
         """Run a call into paho; an exception costs this link, never the loop."""
         try:
@@ -256,7 +269,10 @@ class Link:
                     self.sock.close()
             return None
 
-    def _tell_if_closed(self) -> None:
+    def _tell(self) -> None:
+        """Pass on what paho's callbacks noted; last, that the link is closed."""
+        while self._news:
+            self._news.popleft()()
         if self.is_closed:
             self._listener.link_closed(self)
 
@@ -271,11 +287,15 @@ class Link:
         _properties: object,
     ) -> None:
         if code.is_failure:
-            self._listener.link_refused(self, code.value, str(code))
+            value, words = code.value, str(code)
+            self._news.append(lambda: self._listener.link_refused(self, value, words))
             return
         self.was_accepted = True
         self.accepted_at = time.monotonic()
-        self._listener.link_accepted(self, session_present=bool(flags.session_present))
+        present = bool(flags.session_present)
+        self._news.append(
+            lambda: self._listener.link_accepted(self, session_present=present)
+        )
 
     def _on_subscribe(
         self,
@@ -287,12 +307,12 @@ class Link:
     ) -> None:
         answers = dict(zip(self._asked, codes, strict=False))
         refused = [n for n in self._asked if n not in answers or answers[n].is_failure]
-        self._listener.link_subscribed(self, refused)
+        self._news.append(lambda: self._listener.link_subscribed(self, refused))
 
     def _on_publish(
         self, _client: object, _data: object, mid: int, _code: object, _prop: object
     ) -> None:
-        self._listener.link_published(self, mid)
+        self._news.append(lambda: self._listener.link_published(self, mid))
 
     def _on_disconnect(
         self,

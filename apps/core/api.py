@@ -115,7 +115,7 @@ def server_error(request: HttpRequest) -> HttpResponseBase:
 
 
 def _is_api(request: HttpRequest) -> bool:
-    return request.path.startswith("/api/")
+    return request.path.startswith(("/api/", "/events/"))
 
 
 class PageQuery(serializers.Serializer[Any]):

@@ -6,11 +6,12 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers, status
 from rest_framework.exceptions import APIException, ParseError
 from rest_framework.negotiation import BaseContentNegotiation
@@ -43,8 +44,8 @@ class JsonParser(BaseParser):
     def parse(
         self,
         stream: IO[Any],
-        media_type: str | None = None,  # noqa: ARG002 (DRF's signature)
-        parser_context: Mapping[str, Any] | None = None,  # noqa: ARG002
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
     ) -> Mapping[Any, Any]:
         body = stream.read(MAX_BODY_BYTES + 1)
         if len(body) > MAX_BODY_BYTES:
@@ -119,3 +120,18 @@ class FiniteFloatField(serializers.FloatField):
         if not math.isfinite(value):
             self.fail("infinite")
         return value
+
+
+@extend_schema_field(
+    {"oneOf": [{"type": "number"}, {"type": "string"}], "nullable": True}
+)
+class ValueField(serializers.Field[Any, Any, Any, Any]):
+    """What a sensor said: a number, or a text; null if it said nothing yet."""
+
+    def to_representation(self, value: float | str | None) -> float | str | None:
+        return value
+
+
+def iso_z(moment: datetime) -> str:
+    """Return an aware time in UTC as text with `Z`, microseconds if there are any."""
+    return moment.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"

@@ -20,7 +20,7 @@ def is_superuser(user: AbstractBaseUser | AnonymousUser) -> bool:
     return bool(user.is_authenticated and getattr(user, "is_superuser", False))
 
 
-def require(allowed: bool) -> None:  # noqa: FBT001 (reads as a sentence)
+def require(allowed: bool) -> None:
     """Raise `PermissionDenied` (403) unless allowed."""
     if not allowed:
         raise PermissionDenied

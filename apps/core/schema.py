@@ -1,4 +1,4 @@
-"""How the API describes itself: the pieces that every endpoint's OpenAPI entry shares."""
+"""How the API describes itself: the pieces that all endpoints share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class ErrorSerializer(serializers.Serializer[Any]):
 
     code = serializers.CharField(help_text="For programs; never translated.")
     message = serializers.CharField(help_text="For people.")
-    fields = serializers.DictField(  # type: ignore[assignment] (DRF takes it away)
+    fields = serializers.DictField(  # type: ignore[assignment]  # DRF moves it away
         child=serializers.ListField(child=serializers.CharField()),
         help_text="Problems by field, empty when no field is to blame.",
     )
@@ -27,6 +27,7 @@ _MEANINGS = {
     404: "There is no such thing, or not for this user",
     409: "Not possible in the present state",
     413: "The body is too large",
+    422: "There is no such figure",
     429: "Too many attempts; see Retry-After",
     503: "A part of the system does not answer",
 }

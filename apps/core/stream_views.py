@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING
 
 from asgiref.sync import sync_to_async
-from django.db import DatabaseError
+from django.db import InterfaceError, OperationalError
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 
+from apps.core.api import error_body
 from apps.core.permits import (
     ChannelsFor,
     NoSuchStreamError,
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponseBase
 
     StreamView = Callable[..., Coroutine[object, object, HttpResponseBase]]
+
+log = logging.getLogger(__name__)
 
 HEADERS = {
     "Cache-Control": "no-cache, no-transform",
@@ -65,8 +69,7 @@ async def not_found(request: HttpRequest) -> HttpResponse:
 
 
 def refusal(status: int, code: str, message: str) -> HttpResponse:
-    body = {"code": code, "message": message, "fields": {}}
-    return JsonResponse(body, status=status)
+    return JsonResponse(error_body(code, message), status=status)
 
 
 async def _permit(
@@ -83,10 +86,10 @@ async def _permit(
         return response
     except NoSuchStreamError:
         return refusal(404, "not_found", _("There is no such stream"))
-    except DatabaseError:
-        response = refusal(503, "unavailable", _("The database does not answer"))
-        response.headers["Retry-After"] = "5"
-        return response
+    except (OperationalError, InterfaceError) as error:
+        log.warning("no stream, the database is unavailable: %s", type(error).__name__)
+        message = _("The database does not answer; try again")
+        return refusal(503, "unavailable", message)
 
 
 def _open(permit: Permit, *, is_return: bool) -> StreamingHttpResponse:

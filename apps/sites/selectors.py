@@ -113,7 +113,16 @@ def visible_connections(
     rows = MqttConnection.objects.filter(site__in=Site.objects.visible_to(user))
     if site_ids is not None:
         rows = rows.filter(site_id__in=list(site_ids))
-    return rows.select_related("site", "stats").order_by("site__name", "site_id")
+    rows = rows.select_related("site", "stats").defer("stats__delivered")
+    return rows.order_by("site__name", "site_id")
+
+
+def visible_connection(user: Person, connection_id: int) -> MqttConnection:
+    """Return the connection; raises `Http404` if this user may not know of it."""
+    row = visible_connections(user).filter(pk=connection_id).first()
+    if row is None:
+        raise Http404
+    return row
 
 
 def connection_statuses(

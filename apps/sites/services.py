@@ -176,6 +176,18 @@ def connection_changed(connection: MqttConnection) -> None:
     transaction.on_commit(lambda: apply_desired(site_id, is_enabled=True))
 
 
+def site_update(site: Site, *, fields: Mapping[str, Any]) -> Site:
+    """Store changed fields; a new code moves all topics, so the connection follows."""
+    with transaction.atomic():
+        before = Site.objects.select_for_update().get(pk=site.pk)
+        for name, value in fields.items():
+            setattr(site, name, value)
+        site.save()
+        if site.code != before.code:
+            connection_changed(connection_of(site))
+    return site
+
+
 def site_delete(site: Site) -> None:
     """Remove a site with its devices; the owner lets go of the broker."""
     site_id = site.pk

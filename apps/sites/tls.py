@@ -35,8 +35,21 @@ def problem_with_key(pem: str) -> str | Promise | None:
     return None
 
 
-def key_fits(certificate_pem: str, key_pem: str) -> bool:
-    """Return whether the key belongs to the first certificate. Both must be valid."""
+def problem_with_pair(certificate_pem: str, key_pem: str) -> str | Promise | None:
+    """Return what is wrong with a client certificate and its key, or None.
+
+    Each may be empty, and is valid otherwise.
+    """
+    if not certificate_pem:
+        return _("A private key needs its certificate") if key_pem else None
+    if not key_pem:
+        return _("The client certificate needs its private key")
+    if not _belong_together(certificate_pem, key_pem):
+        return _("The private key does not belong to the certificate")
+    return None
+
+
+def _belong_together(certificate_pem: str, key_pem: str) -> bool:
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     certificate = x509.load_pem_x509_certificates(certificate_pem.encode())[0]
     key = load_pem_private_key(key_pem.encode(), password=None)

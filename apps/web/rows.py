@@ -64,10 +64,6 @@ class SiteRow:
         return bool(self.state.broker_host)
 
     @property
-    def broker(self) -> str:
-        return f"{self.state.broker_host}:{self.state.broker_port}"
-
-    @property
     def search_text(self) -> str:
         parts = (self.state.site_name, self.state.site_code, self.state.broker_host)
         return " ".join(parts).lower()

@@ -14,7 +14,11 @@ DATALOGGERS_PER_GATEWAY = 100
 # Stamps of a second would run ahead of the clock when a device is faster than this.
 SLOW_ENOUGH_FOR_SECONDS_S = 2.0
 
-_KINDS = (("temperature", "°C", 20, 4), ("humidity", "%", 55, 8), ("power", "kW", 5, 20))
+_KINDS = (
+    ("temperature", "°C", 20, 4),
+    ("humidity", "%", 55, 8),
+    ("power", "kW", 5, 20),
+)
 _MASS_STAMPS: tuple[Stamp, ...] = ("s", "s", "ms", "s", "iso")
 _NO_MEMORY = Habit(keeps_readings=False)  # a flood with late lists could not be counted
 
@@ -132,7 +136,9 @@ def _mass_site(code: str, devices: int, sensors: int, pace: Pace) -> SiteSpec:
                 label=f"Datalogger {n}",
                 serial=f"{code}-{n:05d}",
                 sensors=specs,
-                gateway=None if n % 5 == 0 else str((n - 1) // DATALOGGERS_PER_GATEWAY + 1),
+                gateway=None
+                if n % 5 == 0
+                else str((n - 1) // DATALOGGERS_PER_GATEWAY + 1),
                 habit=_NO_MEMORY,
                 stamp=_MASS_STAMPS[n % len(_MASS_STAMPS)] if is_slow else "us",
             )

@@ -23,6 +23,7 @@ LIST_SAMPLES = 60  # objects in one late message: a few kilobytes
 LATE_S = 10.0  # a sample older than this was buffered, and goes out in a list
 CATCH_UP_SAMPLES = 50  # in one step, when the publisher lags behind the device
 _RSSI = Kind(warmth, noise=4, memory_s=300, decimals=0, low=-110, high=-30)
+_JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 _PER_UNIT: dict[Stamp, int] = {"s": 1, "iso": 1, "ms": 1_000, "us": 1_000_000}
 
 
@@ -245,4 +246,4 @@ def malformed(body: object, rng: Random) -> bytes:
 
 
 def _encode(body: object) -> bytes:
-    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+    return _JSON.encode(body).encode()

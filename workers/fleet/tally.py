@@ -18,6 +18,7 @@ class Tally:
 
     published: Counter[str] = field(default_factory=Counter)
     acked: Counter[str] = field(default_factory=Counter)
+    awaited: int = 0  # published at QoS 1
     values: int = 0
     acked_values: int = 0
     refused: int = 0  # PUBACKs with a failure code (MQTT 5)
@@ -32,7 +33,9 @@ class Tally:
         self.values += message.values
         if self.first_at is None:
             self.first_at = now
-        if not message.qos:
+        if message.qos:
+            self.awaited += 1
+        else:
             self.last_at = now
 
     def count_acked(self, message: Message, now: float, *, is_failure: bool) -> None:

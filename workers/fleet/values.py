@@ -1,4 +1,4 @@
-"""What simulated sensors measure: pure processes, moved on by the time they are given."""
+"""What simulated sensors measure: pure processes, moved on by the time they get."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from project.demo import SensorSpec
 Value = float | int | bool | str
 
 DAY_S = 86_400.0
+CONVERSION_S = 0.2  # a real sensor takes as long for a value; asked sooner, it repeats
+MODE_CHANGES, MODE_TOLD = 0.01, 0.05  # shares of the samples
 
 
 class Process(Protocol):
@@ -66,26 +68,31 @@ KINDS = {
 class Drift:
     """A daily curve plus mean-reverting noise (an Ornstein-Uhlenbeck process)."""
 
-    __slots__ = ("_at", "_kind", "_longitude", "_noise", "_spec")
+    __slots__ = ("_at", "_kind", "_longitude", "_noise", "_spec", "_value")
 
     def __init__(self, spec: SensorSpec, kind: Kind, longitude: float) -> None:
         self._spec, self._kind, self._longitude = spec, kind, longitude
         self._noise = 0.0
-        self._at: float | None = None
+        self._at = -DAY_S
+        self._value: float | int = 0
 
     def sample(self, at: float, rng: Random) -> float | int:
+        if at - self._at >= CONVERSION_S:
+            self._move(at, rng)
+        return self._value
+
+    def _move(self, at: float, rng: Random) -> None:
         kind = self._kind
-        passed_s = DAY_S if self._at is None else max(0.0, at - self._at)
+        # Exact for any step: two of 5 s spread like one of 10 s.
+        keep = math.exp((self._at - at) / kind.memory_s)
         self._at = at
-        # Exact for any step: stepping twice by 5 s spreads like stepping once by 10 s.
-        keep = math.exp(-passed_s / kind.memory_s)
         shock = kind.noise * math.sqrt(1 - keep * keep) * rng.gauss(0, 1)
         limit = 4 * kind.noise
         self._noise = min(limit, max(-limit, self._noise * keep + shock))
         curve = kind.curve(solar_hour(at, self._longitude))
         value = self._spec.mean + self._spec.swing * curve + self._noise
         value = min(kind.high, max(kind.low, value))
-        return round(value, kind.decimals) if kind.decimals else round(value)
+        self._value = round(value, kind.decimals) if kind.decimals else round(value)
 
 
 class Door:
@@ -129,12 +136,12 @@ class Mode:
     def __init__(self) -> None:
         self._mode = ""
 
-    def sample(self, at: float, rng: Random) -> str | None:  # noqa: ARG002 (Process)
+    def sample(self, at: float, rng: Random) -> str | None:
         chance = rng.random()
-        if not self._mode or chance < 0.01:
+        if not self._mode or chance < MODE_CHANGES:
             self._mode = rng.choice(("auto", "auto", "manuale", "notte"))
             return self._mode
-        return self._mode if chance < 0.05 else None
+        return self._mode if chance < MODE_TOLD else None
 
 
 def process_of(spec: SensorSpec, longitude: float) -> Process:

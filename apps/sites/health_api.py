@@ -1,0 +1,72 @@
+"""Probes: no login, no session, an answer even when parts are away."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from drf_spectacular.utils import extend_schema
+from rest_framework.permissions import AllowAny
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from apps.sites.health import health, readiness
+from apps.sites.serializers import HealthSerializer, LiveSerializer, ReadySerializer
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request
+
+
+class Probe(APIView):
+    authentication_classes = ()
+    permission_classes = (AllowAny,)
+
+
+class HealthView(Probe):
+    @extend_schema(
+        operation_id="health",
+        summary="Is every enabled connection connected?",
+        auth=[],
+        responses={200: HealthSerializer, 503: HealthSerializer},
+    )
+    def get(self, request: Request) -> Response:
+        now = health()
+        body = {
+            "status": "healthy" if now.is_healthy else "unhealthy",
+            "service": {
+                "running": now.is_running,
+                "instance_id": settings.MQTT_INSTANCE_ID,
+            },
+            "connections": {
+                "total": now.total,
+                "enabled": now.enabled,
+                "healthy": now.healthy,
+                "unhealthy": now.enabled - now.healthy,
+            },
+        }
+        return Response(body, status=200 if now.is_healthy else 503)
+
+
+class LiveView(Probe):
+    @extend_schema(
+        operation_id="health_live",
+        summary="Does the process answer?",
+        auth=[],
+        responses={200: LiveSerializer},
+    )
+    def get(self, request: Request) -> Response:
+        return Response({"status": "alive"})
+
+
+class ReadyView(Probe):
+    @extend_schema(
+        operation_id="health_ready",
+        summary="Can the process serve requests now?",
+        auth=[],
+        responses={200: ReadySerializer, 503: ReadySerializer},
+    )
+    def get(self, request: Request) -> Response:
+        checks = readiness()
+        is_ready = all(checks.values())
+        body = {"status": "ready" if is_ready else "unready", "checks": checks}
+        return Response(body, status=200 if is_ready else 503)

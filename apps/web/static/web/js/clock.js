@@ -1,0 +1,54 @@
+// Keeps ages and countdowns moving, by the server's clock.
+
+import { ageText } from "./format.js";
+import { fill, texts } from "./texts.js";
+
+const AGES_EVERY_S = 5; // ages under a minute move in steps of ten seconds
+
+const started = document.getElementById("control").dataset.now;
+const offset = Date.parse(started) - Date.now(); // a browser's clock may be wrong
+
+export const serverNow = () => Date.now() + offset;
+
+const write = (element, text) => {
+  if (element.textContent !== text) element.textContent = text;
+};
+
+export function showAge(time) {
+  write(time, ageText(serverNow() - Date.parse(time.dateTime)));
+}
+
+/** Point a `<time>` at another moment. */
+export function setMoment(time, date) {
+  time.dateTime = date.toISOString();
+  showAge(time);
+}
+
+export function newAge(date) {
+  const time = document.createElement("time");
+  time.dataset.age = "";
+  setMoment(time, date);
+  return time;
+}
+
+function showCountdown(time) {
+  const n = Math.ceil((Date.parse(time.dateTime) - serverNow()) / 1000);
+  write(time, n > 0 ? fill(texts.nextTry, { n }) : texts.tryingNow);
+}
+
+export function showTimes() {
+  document.querySelectorAll("time[data-age]").forEach(showAge);
+  document.querySelectorAll("time[data-until]").forEach(showCountdown);
+}
+
+/** Move the times, and call `everySecond` after each step. */
+export function startClock(everySecond) {
+  let seconds = 0;
+  showTimes();
+  setInterval(() => {
+    seconds += 1;
+    if (seconds % AGES_EVERY_S === 0) showTimes();
+    else document.querySelectorAll("time[data-until]").forEach(showCountdown);
+    everySecond();
+  }, 1000);
+}

@@ -1,0 +1,185 @@
+"""Puts the threads of an MQTT worker together, starts and stops them in order."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from uuid import uuid4
+
+from django.conf import settings
+from django.db import connection
+
+from workers.inbox import Inbox
+from workers.lease import LeaseKeeper
+from workers.reporter import Reporter
+from workers.spec import ConnectionSpec, load_enabled, load_spec
+from workers.supervisor import Supervisor
+from workers.writer import Context, Writer
+
+log = logging.getLogger(__name__)
+
+BROKEN = 70  # EX_SOFTWARE: the process manager starts the worker again
+
+
+class Runtime:
+    """The supervisor, writer, reporter and lease keeper of one process."""
+
+    def __init__(
+        self,
+        node: str,
+        shards: Sequence[int],
+        *,
+        consume: Callable[[int], None],
+        cancel: Callable[[int], None],
+    ) -> None:
+        """Prepare a runtime; no I/O yet.
+
+        Args:
+            node: the Celery node name, such as mqtt0@host.
+            shards: those that this worker may own.
+            consume: start taking a shard's commands from its queue.
+            cancel: stop taking them.
+        """
+        self.node = node
+        self.owner = f"{node}:{os.getpid()}:{uuid4().hex[:8]}"
+        self._consume = consume
+        self._cancel = cancel
+        self._is_stopping = False
+        self._threads: list[threading.Thread] = []
+        self.inbox = Inbox()
+        self.keeper = LeaseKeeper(
+            self.owner, shards, gained=self._gained, lost=self._lost
+        )
+        epochs = self.keeper.epochs
+        self.reporter = Reporter(self.owner, node, self.inbox, epochs)
+        self.supervisor = Supervisor(self.inbox, self.reporter.report)
+        self.writer = Writer(
+            self.inbox,
+            epochs,
+            acknowledge=self.supervisor.acknowledge,
+            committed=self.reporter.committed,
+            fenced=self.keeper.was_fenced,
+        )
+
+    # -- start and stop --------------------------------------------------------
+
+    def start(self) -> None:
+        log.info("worker owner=%s host=%s", self.owner, socket.gethostname())
+        for name, run in (
+            ("mqtt-writer", self.writer.run),
+            ("mqtt-reporter", self.reporter.run),
+            ("mqtt-network", self.supervisor.run),
+            ("mqtt-leases", self.keeper.run),
+        ):
+            thread = threading.Thread(target=self._watched, args=(name, run), name=name)
+            thread.daemon = True
+            self._threads.append(thread)
+            thread.start()
+
+    def _watched(self, name: str, run: Callable[[], None]) -> None:
+        """End the process when a thread dies: half a worker is worse than none."""
+        try:
+            run()
+        except BaseException:
+            log.critical("thread died name=%s; ending the process", name, exc_info=True)
+            os._exit(BROKEN)
+
+    def begin_drain(self) -> None:
+        """Take no more commands and messages; quick, and safe to repeat."""
+        self._is_stopping = True
+        self.supervisor.drain()
+
+    def stop(self, timeout_s: float) -> None:
+        """Store and acknowledge what is in hand, say goodbye, release the leases."""
+        started = time.monotonic()
+        deadline = started + timeout_s
+        self.begin_drain()
+        self.writer.stop()
+        self._join("mqtt-writer", timeout_s * 0.6)
+        self.writer.give_up()
+        left = self.inbox.depth
+        is_clean = self.supervisor.stop(max(0.5, deadline - time.monotonic()))
+        self.reporter.stop()
+        self._join("mqtt-reporter", max(0.5, deadline - time.monotonic()))
+        self.keeper.stop()
+        self._join("mqtt-leases", 1.0)
+        self.keeper.release()
+        connection.close()
+        log.info(
+            "stopped after %.2f s goodbyes=%s unstored=%d",
+            time.monotonic() - started,
+            "all" if is_clean else "some missing",
+            left,
+        )
+
+    def _join(self, name: str, timeout_s: float) -> None:
+        for thread in self._threads:
+            if thread.name == name:
+                thread.join(max(0.0, timeout_s))
+
+    # -- commands (on a Celery pool thread) ------------------------------------
+
+    def ensure(self, site_id: int) -> None:
+        """Make a site's connection as its row says now."""
+        loaded = load_spec(site_id)
+        if loaded is None:
+            self.supervisor.forget_site(site_id)
+            return
+        spec, is_enabled = loaded
+        if self._is_stopping or spec.shard not in self.keeper.epochs:
+            log.info("command not for us site_id=%d shard=%d", site_id, spec.shard)
+        elif is_enabled:
+            self._connect(spec)
+        else:
+            self.supervisor.drop(spec)
+
+    def _connect(self, spec: ConnectionSpec) -> None:
+        self.writer.contexts[spec.connection_id] = Context(spec.code, spec.zone)
+        self.supervisor.ensure(spec)
+
+    # -- leases (on the keeper's thread) ---------------------------------------
+
+    def _gained(self, shard: int, epoch: int) -> None:
+        self.writer.forget_connections()
+        self._consume(shard)
+        specs = load_enabled({shard})
+        log.info(
+            "shard taken shard=%d epoch=%d connections=%d", shard, epoch, len(specs)
+        )
+        for spec in specs:
+            self._connect(spec)
+
+    def _lost(self, shard: int) -> None:
+        self._cancel(shard)
+        self.supervisor.abandon(shard)
+        self.reporter.forget(shard)
+
+    # -- for people ------------------------------------------------------------
+
+    def info(self) -> dict[str, object]:
+        """Return what `celery inspect stats` and Flower show of this worker."""
+        return {
+            "owner": self.owner,
+            "leases": {str(k): v for k, v in sorted(self.keeper.epochs.items())},
+            "connections": self.supervisor.summary(),
+            "inbox": self.inbox.depth,
+            "instance_id": settings.MQTT_INSTANCE_ID,
+        }
+
+
+class _Current:
+    """The runtime of this process, for tasks."""
+
+    runtime: Runtime | None = None
+
+
+def current() -> Runtime | None:
+    return _Current.runtime
+
+
+def set_current(runtime: Runtime | None) -> None:
+    _Current.runtime = runtime

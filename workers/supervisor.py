@@ -1,0 +1,342 @@
+"""The network thread: one selector over all links, a mailbox for everybody else.
+
+Only this thread touches links and connections. Others `post` what is to be done; a
+byte in a socket pair wakes the selector.
+"""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from paho.mqtt.client import MQTTMessage
+
+from apps.telemetry.facts import Message
+from workers.connection import BrokerConnection, Snapshot
+from workers.inbox import Inbox
+from workers.link import Link
+from workers.spec import ConnectionSpec
+
+log = logging.getLogger(__name__)
+
+TICK_S = 1.0  # keepalive, time limits, retries
+LAST_TICK_S = 0.1  # while saying goodbye
+OPENERS = 32  # threads for DNS, TCP and TLS; a dead host holds one for 5 s
+PROBE_TIMEOUT_S = 2.0
+
+
+class Supervisor:
+    """Owns the connections of this process."""
+
+    def __init__(self, inbox: Inbox, report: Callable[[Snapshot], None]) -> None:
+        self._inbox = inbox
+        self._report = report
+        self._connections: dict[int, BrokerConnection] = {}  # by connection id
+        self._links: dict[int, Link] = {}  # watched, by file descriptor
+        self._writing: set[int] = set()
+        self._mail: deque[Callable[[], None]] = deque()
+        self._selector = selectors.DefaultSelector()
+        self._wake_out, self._wake_in = socket.socketpair()
+        self._wake_out.setblocking(False)
+        self._wake_in.setblocking(False)
+        self._openers = ThreadPoolExecutor(OPENERS, thread_name_prefix="mqtt-open")
+        self._sessions = 0
+        self._is_draining = False
+        self._is_stopping = False
+        self._all_gone: threading.Event | None = None
+        self._last_us = 0
+        self.last_turn = time.monotonic()  # read by the watchdog
+
+    # -- for other threads -----------------------------------------------------
+
+    def post(self, work: Callable[[], None]) -> None:
+        """Have something done on the network thread."""
+        self._mail.append(work)
+        self.wake()
+
+    def wake(self) -> None:
+        try:
+            self._wake_in.send(b"\0")
+        except BlockingIOError:
+            pass  # it has been woken often enough
+        except OSError:
+            if not self._is_stopping:
+                raise
+
+    def ensure(self, spec: ConnectionSpec) -> None:
+        self.post(lambda: self._ensure(spec))
+
+    def drop(self, spec: ConnectionSpec) -> None:
+        """Disconnect a site and end its session, also one of an earlier process."""
+        self.post(lambda: self._drop(spec))
+
+    def forget_site(self, site_id: int) -> None:
+        """Drop a site whose row is gone."""
+        self.post(lambda: self._forget_site(site_id))
+
+    def abandon(self, shard: int) -> None:
+        """Let go of all connections of a shard at once."""
+        self.post(lambda: self._abandon(shard))
+
+    def acknowledge(self, committed: Iterable[Message]) -> None:
+        """Send the PUBACKs of what is durable, unless its session is over."""
+        by_link: dict[tuple[int, int], list[int]] = {}
+        for message in committed:
+            if message.qos:
+                key = (message.connection_id, message.session)
+                by_link.setdefault(key, []).append(message.mid)
+        if by_link:
+            self.post(lambda: self._acknowledge(by_link))
+
+    def drain(self) -> None:
+        """Take no more messages; what comes is not acknowledged and comes again."""
+        self._is_draining = True
+
+    def stop(self, timeout_s: float) -> bool:
+        """Say goodbye on all connections in parallel; return whether all are gone."""
+        done = threading.Event()
+        self.post(lambda: self._pause_all(done))
+        is_done = done.wait(timeout_s)
+        self._is_stopping = True
+        self.wake()
+        self._openers.shutdown(wait=False, cancel_futures=True)
+        return is_done
+
+    def summary(self) -> dict[str, int]:
+        """Return how many connections are in which phase."""
+        counts: dict[str, int] = {}
+        for connection in list(self._connections.values()):
+            counts[connection.phase.value] = counts.get(connection.phase.value, 0) + 1
+        return counts
+
+    # -- the loop --------------------------------------------------------------
+
+    def run(self) -> None:
+        """Turn until stopped. Whatever a connection raises costs only itself."""
+        self._selector.register(self._wake_out, selectors.EVENT_READ)
+        next_tick = time.monotonic()
+        while not self._is_stopping:
+            timeout = max(0.0, next_tick - time.monotonic())
+            for key, mask in self._selector.select(timeout):
+                if key.fileobj is self._wake_out:
+                    self._empty_wake()
+                else:
+                    self._serve(key.fd, mask)
+            self._read_mail()
+            self._suspend_overfull()
+            self.last_turn = time.monotonic()
+            if self.last_turn >= next_tick:
+                self._tick(self.last_turn)
+                next_tick = self.last_turn + (LAST_TICK_S if self._all_gone else TICK_S)
+            if self._all_gone and not self._connections:
+                self._all_gone.set()
+        self._selector.close()
+        self._wake_out.close()
+        self._wake_in.close()
+
+    def _empty_wake(self) -> None:
+        try:
+            while self._wake_out.recv(4096):
+                pass
+        except BlockingIOError:
+            return
+
+    def _read_mail(self) -> None:
+        for _ in range(len(self._mail)):
+            work = self._mail.popleft()
+            try:
+                work()
+            except Exception:
+                log.exception("network thread: a command failed")
+
+    def _serve(self, fd: int, mask: int) -> None:
+        link = self._links.get(fd)
+        if link is None:
+            return  # closed earlier in this turn
+        try:
+            if mask & selectors.EVENT_READ:
+                link.on_readable()
+            if not link.is_closed and (
+                mask & selectors.EVENT_WRITE or link.wants_write
+            ):
+                link.on_writable()
+        except Exception:
+            log.exception("link broke connection_id=%d", link.spec.connection_id)
+            link.close()
+            link.tell_closed()
+        self._watch(fd, link)
+
+    def _watch(self, fd: int, link: Link) -> None:
+        """Ask for writability exactly while something waits to be sent."""
+        if self._links.get(fd) is not link:
+            return
+        wants = link.wants_write
+        if wants == (fd in self._writing):
+            return
+        (self._writing.add if wants else self._writing.discard)(fd)
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if wants else 0)
+        self._selector.modify(fd, events)
+
+    def _tick(self, now: float) -> None:
+        for connection in list(self._connections.values()):
+            try:
+                connection.tick(now)
+            except Exception:
+                log.exception(
+                    "tick failed connection_id=%d", connection.spec.connection_id
+                )
+            self._after(connection)
+
+    def _suspend_overfull(self) -> None:
+        while self._inbox.overfull:
+            connection = self._connections.get(self._inbox.overfull.pop())
+            if connection is not None:
+                connection.suspend()
+
+    def _after(self, connection: BrokerConnection) -> None:
+        """Have sent what a command queued."""
+        link = connection.link
+        if link is not None and link.sock is not None and not link.is_opening:
+            self._watch(link.fd, link)
+
+    # -- commands, on this thread ----------------------------------------------
+
+    def _ensure(self, spec: ConnectionSpec) -> None:
+        if self._is_draining:
+            return
+        connection = self._connections.get(spec.connection_id)
+        if connection is None:
+            connection = BrokerConnection(self, spec)
+            self._connections[spec.connection_id] = connection
+            connection.start()
+        else:
+            connection.obey(spec)
+        self._after(connection)
+
+    def _drop(self, spec: ConnectionSpec) -> None:
+        connection = self._connections.get(spec.connection_id)
+        if connection is None:
+            connection = BrokerConnection(self, spec)
+            self._connections[spec.connection_id] = connection
+        connection.drop(spec.generation)
+        self._after(connection)
+
+    def _forget_site(self, site_id: int) -> None:
+        for connection in list(self._connections.values()):
+            if connection.spec.site_id == site_id:
+                connection.drop(connection.spec.generation)
+                self._after(connection)
+
+    def _abandon(self, shard: int) -> None:
+        for connection in list(self._connections.values()):
+            if connection.spec.shard == shard:
+                connection.abandon()
+                self._after(connection)
+
+    def _acknowledge(self, by_link: dict[tuple[int, int], list[int]]) -> None:
+        for (connection_id, session), mids in by_link.items():
+            connection = self._connections.get(connection_id)
+            link = connection.link if connection else None
+            # A packet id means something only in the TCP session it came in.
+            if link is None or link.session != session or link.is_closed:
+                continue
+            link.acknowledge(mids)
+            self._watch(link.fd, link)
+
+    def _pause_all(self, done: threading.Event) -> None:
+        self._all_gone = done
+        for connection in list(self._connections.values()):
+            connection.pause()
+            self._after(connection)
+
+    # -- what connections ask for (connection.Host) ----------------------------
+
+    def open_link(self, connection: BrokerConnection, *, is_wipe: bool) -> Link:
+        self._sessions += 1
+        link = Link(
+            connection.spec, self._sessions, connection, self._take, is_wipe=is_wipe
+        )
+        self._openers.submit(self._open, connection, link)
+        return link
+
+    def _open(self, connection: BrokerConnection, link: Link) -> None:
+        """Run in the executor: everything that may block."""
+        failed: Exception | None = None
+        try:
+            link.open()
+        except Exception as error:  # noqa: BLE001 (DNS, TCP, TLS, bad PEM: all told)
+            failed = error
+        self.post(lambda: self._opened(connection, link, failed))
+
+    def _opened(
+        self, connection: BrokerConnection, link: Link, error: Exception | None
+    ) -> None:
+        if connection.link_opened(link, error) and link.sock is not None:
+            self._links[link.fd] = link
+            self._writing.add(link.fd)
+            both = selectors.EVENT_READ | selectors.EVENT_WRITE
+            self._selector.register(link.fd, both)
+        self._after(connection)
+
+    def probe(self, connection: BrokerConnection, told: Callable[[bool], None]) -> None:
+        spec = connection.spec
+
+        def look() -> None:
+            try:
+                socket.create_connection(
+                    (spec.host, spec.port), PROBE_TIMEOUT_S
+                ).close()
+                is_up = True
+            except OSError:
+                is_up = False
+            self.post(lambda: told(is_up))
+
+        self._openers.submit(look)
+
+    def forget_link(self, link: Link) -> None:
+        if self._links.get(link.fd) is link:
+            del self._links[link.fd]
+            self._writing.discard(link.fd)
+            self._selector.unregister(link.fd)
+
+    def gone(self, connection: BrokerConnection) -> None:
+        if self._connections.get(connection.spec.connection_id) is connection:
+            del self._connections[connection.spec.connection_id]
+
+    def report(self, snapshot: Snapshot) -> None:
+        self._report(snapshot)
+
+    def has_room(self, connection_id: int) -> bool:
+        return self._inbox.has_room(connection_id)
+
+    # -- messages --------------------------------------------------------------
+
+    def _take(self, link: Link, message: MQTTMessage) -> None:
+        """Copy one message into the inbox: the whole of paho's callback."""
+        if self._is_draining:
+            return
+        # Different for any two messages, also if the clock stands still or goes back.
+        received_us = max(time.time_ns() // 1_000, self._last_us + 1)
+        self._last_us = received_us
+        spec = link.spec
+        self._inbox.put(
+            Message(
+                spec.shard,
+                spec.site_id,
+                spec.connection_id,
+                link.session,
+                message._topic,
+                message.payload,
+                message.qos,
+                message.retain,
+                message.dup,
+                message.mid,
+                received_us,
+            )
+        )
