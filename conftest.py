@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.auth.models import User
+from pytest_django.fixtures import Settings
 
 from apps.sites.models import MemberRole, Site, SiteMember, Visibility
 from apps.sites.services import site_create
+
+
+@pytest.fixture(autouse=True)
+def _quick_passwords(settings: Settings) -> None:
+    """The real hasher is slow on purpose: a second for each user of the cast."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture

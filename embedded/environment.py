@@ -102,6 +102,9 @@ def check_ports(wishes: Wishes, *, with_v5: bool) -> None:
     Raises:
         EnvironmentVariableError: it is not; names the variable.
     """
+    if (reason := ports.why_taken(0, host=wishes.host)) is not None:
+        message = f"HOST={wishes.host!r} {reason}"
+        raise EnvironmentVariableError(message)
     wanted = [("PORT", wishes.port, wishes.host)]
     wanted += [("FLOWER_PORT", wishes.flower_port, ports.LOOPBACK)]
     if not wishes.mqtt_url:

@@ -43,7 +43,7 @@ def why_taken(port: int, *, host: str = LOOPBACK) -> str | None:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except socket.gaierror as error:
-        return f"the address {host} is unknown ({error.strerror})"
+        return f"cannot be used: {error.strerror}"
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         # As the servers do: connections in TIME_WAIT do not count, a listener does.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

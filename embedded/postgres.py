@@ -7,7 +7,7 @@ import secrets
 import shutil
 import signal
 import subprocess
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -126,12 +126,12 @@ class Postgres(Server):
         """Create the database; the role came with initdb."""
         with closing(self._connect("postgres")) as connection:
             connection.autocommit = True
-            with (
-                suppress(psycopg2.errors.DuplicateDatabase),
-                connection.cursor() as cursor,
-            ):
-                query = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE))
-                cursor.execute(query)
+            with connection.cursor() as cursor:
+                query = "SELECT 1 FROM pg_database WHERE datname = %s"
+                cursor.execute(query, [DATABASE])
+                if cursor.fetchone() is None:
+                    name = sql.Identifier(DATABASE)
+                    cursor.execute(sql.SQL("CREATE DATABASE {}").format(name))
 
     def remove_data(self) -> None:
         """Delete the data directory, wherever it is. Only while stopped."""

@@ -83,17 +83,18 @@ def wait_ended(process: subprocess.Popen[bytes], timeout_s: float) -> None:
 
 
 def kill_tree(pid: int) -> list[int]:
-    """SIGKILL a process, its group and its descendants; returns who was found.
+    """SIGKILL a process, its group and its descendants; returns the others' pids.
 
-    Descendants are looked up first because a group is not enough: each PostgreSQL
-    backend, for example, is a group of its own. `pid` must be our own child that is
-    not reaped yet, or known by its start time; the caller reaps it.
+    A group is not enough, since each PostgreSQL backend, for example, is one of its
+    own; descendants are not enough, since a dead parent's children are nobody's. `pid`
+    must be our own child that is not reaped yet, or known by its start time; the caller
+    reaps it.
     """
-    tree = descendants(pid)
+    others = {*descendants(pid), *_group(pid)} - {pid}
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
-    signal_all([pid, *tree], signal.SIGKILL)
-    return tree
+    signal_all([pid, *others], signal.SIGKILL)
+    return list(others)
 
 
 def wait_gone(pids: Iterable[int], timeout_s: float) -> list[int]:
@@ -123,6 +124,15 @@ def dies_with_us(number: signal.Signals) -> Callable[[], None] | None:
             os._exit(1)
 
     return set_death_signal
+
+
+def _group(leader: int) -> list[int]:
+    found = []
+    for pid in _pids():
+        fields = _stat(pid)
+        if fields is not None and int(fields[2]) == leader:
+            found.append(pid)
+    return found
 
 
 def _pids() -> list[int]:

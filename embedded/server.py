@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -20,6 +21,9 @@ STOP_TIMEOUT_S = 10.0
 # A port is left by its old owner, and PostgreSQL's old shared memory by its backends, a
 # moment after they die: a start that fails at once is tried again until its time is up.
 RETRY_AFTER_S = 0.3
+LONGEST_REASON = 300  # characters: one line on a screen, or three
+# What servers say at every start, or after the line that matters.
+BESIDE_THE_POINT = re.compile(r" LOG:  | STATEMENT:  | HINT:  | # WARNING |: Warning: ")
 
 
 class ServerError(DevError):
@@ -103,6 +107,7 @@ class Server(ABC):
         if self.is_running:
             return
         end = time.monotonic() + timeout_s
+        self.kill()  # reaps one that ended by itself
         self.prepare()
         self._spawn()
         try:
@@ -226,11 +231,11 @@ def last_line(log: Path) -> str:
 
 
 def reason_in(lines: list[str]) -> str:
-    """The last line that is not blank and not PostgreSQL's mere "shut down" notice."""
+    """The last line that may say why something ended, shortened; "" when none does."""
     for line in reversed(lines):
         stripped = line.strip()
-        if stripped and " LOG:  " not in stripped:
-            return stripped
+        if stripped and not BESIDE_THE_POINT.search(stripped):
+            return stripped[:LONGEST_REASON]
     return ""
 
 

@@ -77,7 +77,8 @@ def stop_system(root: Path) -> int:
     pid = run.runner_pid()
     if pid is None:
         ended = run.end_leftovers()
-        print(f"not running; ended {ended} left processes" if ended else "not running")
+        left = f"; ended {ended} process(es) that a killed run had left"
+        print("not running" + (left if ended else ""))
         return 0
     started = proc.start_time(pid)
     try:

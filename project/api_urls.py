@@ -18,8 +18,14 @@ from apps.telemetry.api import SensorReadings
 urlpatterns: list[URLPattern | URLResolver] = [
     path("auth/token/", TokenView.as_view()),
     path("auth/token/refresh/", RefreshView.as_view()),
-    path("schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("docs/", DocsView.as_view(url_name="schema"), name="docs"),
+    path(
+        "schema/", SpectacularAPIView.as_view(authentication_classes=()), name="schema"
+    ),
+    path(
+        "docs/",
+        DocsView.as_view(url_name="schema", authentication_classes=()),
+        name="docs",
+    ),
     path("", include("apps.sites.api_urls")),
     path("mqtt/gateways/", GatewayList.as_view()),
     path("mqtt/dataloggers/", DataloggerList.as_view()),

@@ -15,6 +15,7 @@ from django.db import close_old_connections, connection
 from django.db.utils import Error as DatabaseError
 
 from apps.sites import leases
+from workers import identity
 
 log = logging.getLogger(__name__)
 
@@ -78,10 +79,12 @@ class LeaseKeeper:
                 self._let_go(shard)
 
     def _take_free(self) -> None:
-        for shard in self.shards:
-            if shard in self.epochs:
-                continue
-            epoch = leases.take(shard, self.owner)
+        missing = [shard for shard in self.shards if shard not in self.epochs]
+        states = leases.states() if missing else {}
+        for shard in missing:
+            owner = states[shard].owner if shard in states else ""
+            dead = owner if identity.is_gone(owner) else ""
+            epoch = leases.take(shard, self.owner, instead_of=dead)
             if epoch is not None:
                 log.info("lease taken shard=%d epoch=%d", shard, epoch)
                 self.epochs[shard] = epoch

@@ -129,8 +129,7 @@ class Reporter:
             reports.store(report for report in said if report.status != "disconnected")
             reports.store(stopped, ttl_s=STOPPED_TTL_S)
             if record:
-                for report in said:
-                    _send_record(report.connection_id)
+                _send_record([report.connection_id for report in said])
         except (RedisError, OperationalError) as error:
             log.warning(
                 "reports not said count=%d: %s", len(said), type(error).__name__
@@ -214,10 +213,11 @@ class Reporter:
         )
 
 
-def _send_record(connection_id: int) -> None:
+def _send_record(connection_ids: list[int]) -> None:
+    """Have reports recorded: one task for all that changed at once."""
     current_app.send_task(
-        "apps.sites.tasks.record_report",
-        args=[connection_id],
+        "apps.sites.tasks.record_reports",
+        args=[connection_ids],
         queue="default",
         expires=RECORD_EXPIRES_S,
     )

@@ -8,11 +8,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from uuid import uuid4
 
 from django.conf import settings
 from django.db import connection
 
+from workers import identity
 from workers.inbox import Inbox
 from workers.lease import LeaseKeeper
 from workers.reporter import Reporter
@@ -45,7 +45,7 @@ class Runtime:
             cancel: stop taking them.
         """
         self.node = node
-        self.owner = f"{node}:{os.getpid()}:{uuid4().hex[:8]}"
+        self.owner = identity.owner_name(node)
         self._consume = consume
         self._cancel = cancel
         self._is_stopping = False

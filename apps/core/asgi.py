@@ -9,32 +9,30 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.core.handlers.asgi import ASGIHandler
-from django.db import connections
 
 from apps.core import sse
+from apps.core.crew import Crew
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponseBase
 
 STREAMS = "/events/"
-# Each takes a thread and a database connection for some milliseconds; a thousand
-# clients that return at once wait in line.
-ANSWERS_AT_ONCE = 8
+# An answer takes milliseconds; a thousand clients that return at once wait in line.
+ANSWERS_AT_ONCE = 4
 
 
 class StreamAwareHandler(ASGIHandler):
     """Django's handler, with two additions.
 
-    Django gives each request a thread of its own until the response has ended: here a
-    stream has one only until it has begun. And streams end when the server is told to,
+    Django gives each request a thread of its own until the response has ended: a stream
+    here borrows one until it has begun. And streams end when the server is told to,
     instead of holding it for as long as it is willing to wait.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._answering = asyncio.Semaphore(ANSWERS_AT_ONCE)
+        self._crew = Crew(ANSWERS_AT_ONCE)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 (ASGI)
         if scope["type"] == "lifespan":
@@ -47,12 +45,8 @@ class StreamAwareHandler(ASGIHandler):
     async def run_get_response(self, request: HttpRequest) -> HttpResponseBase:
         if not request.path_info.startswith(STREAMS):
             return await super().run_get_response(request)
-        async with self._answering, ThreadSensitiveContext():
-            try:
-                return await super().run_get_response(request)
-            finally:
-                # Django would do it when the response ends, in another thread.
-                await sync_to_async(connections.close_all)()
+        async with self._crew.member():
+            return await super().run_get_response(request)
 
 
 def _is_stream(scope: Any) -> bool:  # noqa: ANN401 (ASGI)

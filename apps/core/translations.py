@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 _MAGIC = 0x950412DE
 _CONTEXT_END = "\x04"
 _PLURAL_END = "\0"
+_BEGINNINGS = {"#,", "#~", "msgctxt", "msgid"}
 
 
 class CatalogError(Exception):
@@ -80,7 +81,7 @@ def read_po(path: Path) -> dict[str, str]:
     catalog: dict[str, str] = {}
     for entry in _entries(path):
         forms = [text for name, text in sorted(entry.items()) if name[:6] == "msgstr"]
-        if not all(forms) or "msgid" not in entry:
+        if not forms or not all(forms) or "fuzzy" in entry.get("#,", ""):
             continue
         key = entry["msgid"]
         if "msgctxt" in entry:
@@ -95,27 +96,38 @@ def _entries(path: Path) -> Iterator[dict[str, str]]:
     """Yield each entry as `{"msgid": …, "msgstr": …, "msgstr[0]": …}`."""
     entry: dict[str, str] = {}
     field = ""
-    is_fuzzy = False
+    for name, text in _lines(path):
+        if name in _BEGINNINGS and any(key[:6] == "msgstr" for key in entry):
+            yield entry
+            entry = {}
+        if name == "#~":  # an obsolete entry: its flags must not stick to the next
+            entry = {}
+        elif name:
+            field = name
+            entry[field] = text
+        else:
+            entry[field] += text
+    yield entry
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield keyword and text of each line; a line that continues has no keyword.
+
+    Comments are left out, but for flags (keyword `#,`) and obsolete lines (`#~`).
+    """
+    may_continue = False
     for number, raw in enumerate(path.read_text("utf-8").splitlines(), start=1):
         line = raw.strip()
-        begins = line.startswith(("#", "msgctxt")) or (
-            line.startswith("msgid ") and "msgid" in entry
-        )
-        if begins and any(name[:6] == "msgstr" for name in entry):
-            if not is_fuzzy:
-                yield entry
-            entry, is_fuzzy = {}, False
-        if line.startswith("#,"):
-            is_fuzzy = is_fuzzy or "fuzzy" in line
-        elif line.startswith("msg"):
-            field, _, quoted = line.partition(" ")
-            entry[field] = _unquoted(quoted, path, number)
-        elif line.startswith('"') and field:
-            entry[field] += _unquoted(line, path, number)
-        elif line and not line.startswith("#"):
+        name, _, quoted = line.partition(" ")
+        if name in ("#,", "#~"):
+            yield name, quoted
+        elif name[:3] == "msg":
+            may_continue = True
+            yield name, _unquoted(quoted, path, number)
+        elif line[:1] == '"' and may_continue:
+            yield "", _unquoted(line, path, number)
+        elif line[:1] not in ("", "#"):
             raise CatalogError(path, number, f"cannot read {line[:60]!r}")
-    if entry and not is_fuzzy:
-        yield entry
 
 
 def _unquoted(quoted: str, path: Path, number: int) -> str:

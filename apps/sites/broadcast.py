@@ -11,11 +11,15 @@ def status_channels(site: Site) -> list[str]:
     own = events.site_channel(site.pk)
     if site.visibility == Visibility.ALL_USERS:
         return [own, events.STATUS_FOR_ALL]
-    members = site.members.values_list("user_id", flat=True)
+    # A superuser who is also a member would hear it twice.
+    members = site.members.exclude(user__is_superuser=True)
     return [
         own,
         events.STATUS_FOR_SUPERUSERS,
-        *(events.user_channel(user_id) for user_id in members),
+        *(
+            events.user_channel(user_id)
+            for user_id in members.values_list("user_id", flat=True)
+        ),
     ]
 
 

@@ -24,7 +24,7 @@ VALUES (%s, %s, 1, clock_timestamp() + make_interval(secs => %s), clock_timestam
 ON CONFLICT (shard) DO UPDATE
    SET owner = excluded.owner, epoch = lease.epoch + 1,
        expires_at = excluded.expires_at, acquired_at = excluded.acquired_at
- WHERE lease.expires_at < clock_timestamp() OR lease.owner = ''
+ WHERE lease.expires_at < clock_timestamp() OR lease.owner IN ('', %s)
 RETURNING epoch
 """
 _RENEW = """
@@ -37,7 +37,9 @@ UPDATE sites_shardlease SET owner = '', expires_at = clock_timestamp()
  WHERE shard = %s AND owner = %s AND epoch = %s
 """
 _FENCE = "SELECT shard, epoch FROM sites_shardlease WHERE shard = ANY(%s) FOR SHARE"
-_ALL = "SELECT shard, owner, epoch, expires_at > clock_timestamp() FROM sites_shardlease"
+_ALL = (
+    "SELECT shard, owner, epoch, expires_at > clock_timestamp() FROM sites_shardlease"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +56,15 @@ class LeaseState:
         return Ownership(epoch=self.epoch, is_alive=self.is_alive)
 
 
-def take(shard: int, owner: str, *, ttl_s: float = LEASE_TTL_S) -> int | None:
-    """Return the new epoch if the shard was free or expired, else None."""
+def take(
+    shard: int, owner: str, *, instead_of: str = "", ttl_s: float = LEASE_TTL_S
+) -> int | None:
+    """Return the new epoch if the shard was free or expired, else None.
+
+    `instead_of` names an owner who is known to be dead and need not be waited for.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(_TAKE, [shard, owner, ttl_s])
+        cursor.execute(_TAKE, [shard, owner, ttl_s, instead_of])
         row = cursor.fetchone()
     return int(row[0]) if row else None
 
@@ -88,4 +95,3 @@ def states() -> dict[int, LeaseState]:
     with connection.cursor() as cursor:
         cursor.execute(_ALL)
         return {row[0]: LeaseState(*row) for row in cursor.fetchall()}
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 from django.conf import settings
 from django.db import transaction
@@ -18,14 +19,14 @@ from apps.sites.services import change_status
 log = logging.getLogger(__name__)
 
 
-def record_report(connection_id: int) -> bool:
-    """Write the newest report of one connection; False if there was nothing new.
+def record_reports(connection_ids: Iterable[int]) -> int:
+    """Write the newest report of each connection; return how many were news.
 
     Raises:
-        RedisError: Redis is away; the reconcile records the report later.
+        RedisError: Redis is away; the reconcile records the reports later.
     """
-    report = reports.load([connection_id]).get(connection_id)
-    return report is not None and record(report)
+    found = reports.load(connection_ids)
+    return sum(record(report) for report in found.values())
 
 
 def record(report: Report) -> bool:

@@ -24,8 +24,9 @@ def reconcile() -> None:
 
 
 @shared_task(ignore_result=True)
-def record_report(connection_id: int) -> None:
+def record_reports(connection_ids: list[int]) -> None:
+    """Write down what the owner just reported about these connections."""
     try:
-        recording.record_report(connection_id)
+        recording.record_reports(connection_ids)
     except RedisError:
-        log.warning("report not recorded connection_id=%d: Redis is away", connection_id)
+        log.warning("reports not recorded count=%d: Redis is away", len(connection_ids))

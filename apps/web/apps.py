@@ -6,6 +6,6 @@ class WebConfig(AppConfig):
 
     def ready(self) -> None:
         # Before anything is translated: a fresh clone has no compiled catalog.
-        from apps.core.translations import compile_catalogs  # noqa: PLC0415
+        from apps.core.translations import compile_catalogs
 
         compile_catalogs()

@@ -141,7 +141,7 @@ def site_rows(
 
 
 def device_counts(site_ids: Sequence[int]) -> dict[int, DeviceCount]:
-    """Return how many dataloggers are online, by site; sites without any are missing."""
+    """Count each site's dataloggers; a site without any is missing."""
     rows = Datalogger.objects.filter(site_id__in=site_ids).order_by()
     counted = rows.values("site_id").annotate(
         total=Count("pk"), online=Count("pk", filter=Q(presence=Presence.ONLINE))

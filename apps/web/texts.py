@@ -13,7 +13,7 @@ from apps.web.formats import age_strings
 
 
 def script_texts() -> dict[str, Any]:
-    """Return what `json_script` puts into the page; `static/web/js/texts.js` reads it."""
+    """Return what `json_script` puts into the page for `static/web/js/texts.js`."""
     return {
         "badges": {status.value: _badge(status) for status in Status},
         "reasons": {reason.value: reason_in_words(reason) for reason in Reason},
@@ -29,7 +29,9 @@ def script_texts() -> dict[str, Any]:
         "errors": {
             "not_configured": _("This site has no broker yet."),
             "permission": _("You may not start or stop this site."),
-            "network": _("The server did not answer; nothing was changed."),
+            "network": _(
+                "The server did not answer. Look at the badge before you try again."
+            ),
             "other": _("That did not work."),
         },
     }

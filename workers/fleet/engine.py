@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import logging
 import selectors
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from workers.fleet.crew import Crew, Slot
+from workers.fleet.crew import Crew
 from workers.fleet.devices import Message
 from workers.fleet.dialer import Dialer, Waker
 from workers.fleet.link import Link, LinkOptions, LinkState
-from workers.fleet.tally import Tally
+from workers.fleet.schedule import Schedule
+from workers.fleet.tally import Progress, Tally
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +36,8 @@ class Limits:
     duration_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    every_s: float
-    tell: Callable[[str], None]
+class HasFileno(Protocol):
+    def fileno(self) -> int: ...
 
 
 class Engine:
@@ -61,15 +59,13 @@ class Engine:
         self._waker = Waker()
         self._dialer = Dialer(self._waker.wake)
         self._selector = selectors.DefaultSelector()
-        self._schedule: list[tuple[float, int, Slot, Link]] = []
-        self._order = itertools.count()
+        self._schedule = Schedule()
         self._touched: set[Link] = set()  # their outboxes were filled
         self._counted = 0
         self.is_stopping = False
         self._is_away = False
         self._next_tick = 0.0
         self._next_misc = 0.0
-        self._told = (0.0, 0)
         # Devices live on the wall clock, but must not jump when somebody sets it.
         self._epoch = time.time() - time.monotonic()
 
@@ -82,7 +78,6 @@ class Engine:
         self._selector.register(self._waker.reader, selectors.EVENT_READ, None)
         for link in self._links:
             self._watch_closing(link)
-        self._told = (self._now(), 0)
         try:
             self._work()
             self._drain()
@@ -99,9 +94,8 @@ class Engine:
     def _work(self) -> None:
         started = self._now()
         while not self.is_stopping and not self._is_done(started):
-            now = self._now()
-            self._step_due(now)
-            self._turn(self._until_due())
+            self._step_due(self._now())
+            self._turn(self._schedule.wait_s(self._now(), most_s=TICK_S))
 
     def _is_done(self, started: float) -> bool:
         limits = self._limits
@@ -122,6 +116,9 @@ class Engine:
     def _say_goodbye(self, within_s: float) -> None:
         """Publish `offline` for every device that still has a connection."""
         deadline = self._now() + within_s
+        for link in self._links:
+            if link.state is LinkState.OPENED:
+                link.crash(until=0)  # nothing is born any more
         saying = [link for link in self._links if link.state is LinkState.UP]
         for link in saying:
             link.outbox.clear()
@@ -135,11 +132,12 @@ class Engine:
 
     def _hang_up(self) -> None:
         for link in self._links:
+            if link.state is LinkState.DIALING:
+                continue  # a dialer's thread holds it; the process' end cuts it
             if link.outbox:
                 link.crash(until=0)  # no time for its goodbyes: the will says one
-            if link.state is not LinkState.DIALING:
-                link.close()
-                self._watch(link)
+            link.close()
+            self._watch(link)
         deadline = self._now() + CLOSE_S
         while self._now() < deadline and len(self._selector.get_map()) > 1:
             self._turn(0.05, is_ending=True)
@@ -159,8 +157,10 @@ class Engine:
         touched, self._touched = self._touched, set()
         for link in touched:
             link.pump(now)
+            if link.outbox and link.has_room():
+                self._touched.add(link)
             self._watch(link)
-        for key, mask in self._selector.select(wait_s):
+        for key, mask in self._selector.select(0 if self._touched else wait_s):
             if key.data is None:
                 self._waker.drain()
                 continue
@@ -184,7 +184,7 @@ class Engine:
         if link.parked and link.has_much_room():
             parked, link.parked = link.parked, []
             for slot in parked:
-                self._put(slot, link, slot.due)
+                self._schedule.put(slot, link, slot.due)
         if link.outbox:
             self._touched.add(link)
         self._watch(link)
@@ -204,9 +204,7 @@ class Engine:
         link.interest = wanted
 
     def _watch_closing(self, link: Link) -> None:
-        def forget(
-            _client: object, _userdata: object, sock: selectors._FileObject
-        ) -> None:
+        def forget(_client: object, _userdata: object, sock: HasFileno) -> None:
             if link.interest:
                 self._selector.unregister(sock)
                 link.interest = 0
@@ -232,7 +230,9 @@ class Engine:
             elif is_time_for_misc and link.interest:
                 link.misc(now)
                 self._after_io(link, now)
-        self._tell_progress(now)
+        if self._progress is not None and self._progress.is_due(now):
+            connected = sum(link.state is LinkState.UP for link in self._links)
+            self._progress.tell(self.tally, now, connected, len(self._links))
 
     def _collect_dialed(self) -> None:
         while self._dialer.outcomes:
@@ -255,7 +255,7 @@ class Engine:
             if slot.device.state != "silent":
                 link.outbox.append(slot.device.birth())
             slot.device.announce_again()
-            self._put(slot, link, max(now, slot.device.next_at))
+            self._schedule.put(slot, link, max(now, slot.device.next_at))
 
     def _note_trouble(self, link: Link) -> None:
         problem, link.problem = link.problem, ""
@@ -266,22 +266,12 @@ class Engine:
 
     # -- devices
 
-    def _put(self, slot: Slot, link: Link, due: float) -> None:
-        slot.due = due
-        heapq.heappush(self._schedule, (due, next(self._order), slot, link))
-
-    def _until_due(self) -> float:
-        if not self._schedule:
-            return TICK_S
-        return min(TICK_S, max(0.0, self._schedule[0][0] - self._now()))
-
     def _step_due(self, now: float) -> None:
         for _ in range(STEPS_PER_TURN):
-            if not self._schedule or self._schedule[0][0] > now:
+            item = self._schedule.pop_due(now)
+            if item is None:
                 return
-            due, _order, slot, link = heapq.heappop(self._schedule)
-            if due != slot.due:
-                continue  # it was put at another time since
+            slot, link = item
             if not link.has_room():
                 link.parked.append(slot)
                 continue
@@ -290,27 +280,10 @@ class Engine:
             if slot.device.state == "crashed":
                 self.tally.crashes += 1
                 link.crash(until=slot.device.next_at)
-            self._put(slot, link, slot.device.next_at)
+            self._schedule.put(slot, link, slot.device.next_at)
 
     def _within_limit(self, messages: list[Message]) -> list[Message]:
         if self._limits.messages is not None:
             messages = messages[: self._limits.messages - self._counted]
         self._counted += len(messages)
         return messages
-
-    # -- words
-
-    def _tell_progress(self, now: float) -> None:
-        since, before = self._told
-        if self._progress is None or now - since < self._progress.every_s:
-            return
-        sent = self.tally.published.total()
-        self._told = (now, sent)
-        connected = sum(link.state is LinkState.UP for link in self._links)
-        self._progress.tell(
-            self.tally.line(
-                rate=(sent - before) / (now - since),
-                connected=connected,
-                links=len(self._links),
-            )
-        )

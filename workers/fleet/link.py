@@ -125,7 +125,7 @@ class Link:
         """Open the socket; blocks. Raises OSError."""
         self.client.connect(self._broker.host, self._broker.port, KEEPALIVE_S)
         sock = self.client.socket()
-        if sock is not None:
+        if isinstance(sock, socket.socket):
             # A window smaller than a segment would wait 40 ms for delayed TCP ACKs.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -201,7 +201,7 @@ class Link:
     def cut(self) -> None:
         """Let the socket die without DISCONNECT, so that the broker sends the will."""
         sock = self.client.socket()
-        if sock is None:
+        if not isinstance(sock, socket.socket):
             return
         with suppress(OSError):  # the other side was faster
             sock.shutdown(socket.SHUT_RDWR)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from workers.fleet.devices import Message
@@ -68,9 +69,31 @@ class Tally:
             "rate": round(published / seconds, 1) if seconds else 0.0,
         }
 
-    def line(self, *, rate: float, connected: int, links: int) -> str:
-        return (
-            f"{self.published.total():,} sent, {rate:,.1f}/s, "
-            f"{self.acked.total():,} acknowledged, "
-            f"{connected} of {links} connected, {self.errors} errors"
+
+class Progress:
+    """Tells a line about the fleet now and then.
+
+    Args:
+        every_s: seconds between two lines.
+        say: takes one line.
+    """
+
+    def __init__(self, every_s: float, say: Callable[[str], None]) -> None:
+        self._every_s, self._say = every_s, say
+        self._told_at: float | None = None
+        self._told_sent = 0
+
+    def is_due(self, now: float) -> bool:
+        if self._told_at is None:
+            self._told_at = now
+        return now - self._told_at >= self._every_s
+
+    def tell(self, tally: Tally, now: float, connected: int, links: int) -> None:
+        sent = tally.published.total()
+        passed_s = now - (self._told_at or now)
+        rate = (sent - self._told_sent) / passed_s if passed_s else 0.0
+        self._told_at, self._told_sent = now, sent
+        self._say(
+            f"{sent:,} sent, {rate:,.1f}/s, {tally.acked.total():,} acknowledged, "
+            f"{connected} of {links} connected, {tally.errors} errors"
         )

@@ -41,9 +41,8 @@ def own_valkey(settings: Settings, state_dir: Path) -> Iterator[Valkey]:
 
 
 @contextmanager
-def web_server(settings: Settings, state_dir: Path) -> Iterator[int]:
+def web_server() -> Iterator[int]:
     """The ASGI application in a thread; gives its port."""
-    settings.STATIC_ROOT = state_dir  # WhiteNoise warns about one that is not there
     config = uvicorn.Config(
         StreamAwareHandler(),
         host=LOOPBACK,

@@ -42,8 +42,8 @@ def valkey(settings: Settings, tmp_path: Path) -> Iterator[Valkey]:
 
 
 @pytest.fixture
-def port(settings: Settings, tmp_path: Path, valkey: Valkey) -> Iterator[int]:
-    with web_server(settings, tmp_path) as port:
+def port(valkey: Valkey) -> Iterator[int]:
+    with web_server() as port:
         yield port
 
 
@@ -254,7 +254,7 @@ def test_a_client_that_does_not_read_is_told_to_refetch(
         f"{name}: {value}\r\n" for name, value in cookie(viewer).items()
     )
     with socket.socket() as stalled:
-        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
         stalled.connect((LOOPBACK, port))
         stalled.settimeout(10)
         stalled.sendall(request.encode() + b"Host: localhost\r\n\r\n")

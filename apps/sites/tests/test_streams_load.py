@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def port(settings: Settings, tmp_path: Path) -> Iterator[int]:
-    with own_valkey(settings, tmp_path), web_server(settings, tmp_path) as port:
+    with own_valkey(settings, tmp_path), web_server() as port:
         yield port
 
 

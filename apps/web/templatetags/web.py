@@ -13,14 +13,14 @@ from django.utils.safestring import SafeString
 
 from apps.devices.models import Presence
 from apps.devices.selectors import SensorState
-from apps.web.formats import age_text, is_boolean, value_text
+from apps.web.formats import age_text, is_boolean, number_text, value_text
 
 register = template.Library()
 
 
 @register.simple_tag(takes_context=True)
 def age(context: dict[str, Any], moment: datetime, zone: str = "") -> SafeString:
-    """Return `<time>` with the moment's age; its title is the time in the site's zone."""
+    """Return `<time>` with the moment's age; the title is the site's local time."""
     return format_html(
         '<time datetime="{}" data-age title="{}">{}</time>',
         iso(moment),
@@ -47,10 +47,13 @@ def iso(moment: datetime | None) -> str:
 
 
 @register.filter
+def number(count: float) -> str:
+    return number_text(count)
+
+
+@register.filter
 def value(sensor: SensorState) -> str:
-    return value_text(
-        sensor.current_value, is_yes_or_no=is_boolean(sensor.sensor_type)
-    )
+    return value_text(sensor.current_value, is_yes_or_no=is_boolean(sensor.sensor_type))
 
 
 @register.filter

@@ -102,28 +102,45 @@ def _password_of(connection: MqttConnection) -> str | None:
 
 def _register_devices(site: Site, spec: SiteSpec) -> None:
     gateways = _ensure(
-        Gateway(
-            site=site, number=item.number, label=item.label, serial_number=item.serial
-        )
-        for item in spec.gateways
+        (
+            Gateway(
+                site=site,
+                number=item.number,
+                label=item.label,
+                serial_number=item.serial,
+            )
+            for item in spec.gateways
+        ),
+        key=("site_id", "number"),
+        words=("label", "serial_number"),
     )
     by_number = {gateway.number: gateway for gateway in gateways}
     dataloggers = _ensure(
-        Datalogger(
-            site=site,
-            type=item.type,
-            number=item.number,
-            gateway=by_number[item.gateway] if item.gateway else None,
-            label=item.label,
-            serial_number=item.serial,
-        )
-        for item in spec.dataloggers
+        (
+            Datalogger(
+                site=site,
+                type=item.type,
+                number=item.number,
+                gateway=by_number[item.gateway] if item.gateway else None,
+                label=item.label,
+                serial_number=item.serial,
+            )
+            for item in spec.dataloggers
+        ),
+        key=("site_id", "type", "number"),
+        words=("label", "serial_number"),
     )
     specs = {(item.type, item.number): item for item in spec.dataloggers}
     _ensure(
-        sensor
-        for datalogger in dataloggers
-        for sensor in _sensors(datalogger, specs[datalogger.type, datalogger.number])
+        (
+            sensor
+            for datalogger in dataloggers
+            for sensor in _sensors(
+                datalogger, specs[datalogger.type, datalogger.number]
+            )
+        ),
+        key=("datalogger_id", "key"),
+        words=("label", "sensor_type", "unit_of_measure"),
     )
 
 
@@ -138,3 +155,47 @@ def _sensors(datalogger: Datalogger, spec: DataloggerSpec) -> list[SensorDevice]
         )
         for sensor in spec.sensors
     ]
+
+
+def _ensure(
+    rows: Iterable[Row], *, key: tuple[str, ...], words: tuple[str, ...]
+) -> list[Row]:
+    """Return the stored rows, inserting the missing ones.
+
+    The ingest may have met a device first, without words: only blanks are filled, so
+    that what a user wrote stays.
+    """
+    wanted = {_values(row, key): row for row in rows}
+    if not wanted:
+        return []
+    manager = type(next(iter(wanted.values())))._default_manager
+    parents = {values[0] for values in wanted}
+
+    def stored() -> dict[tuple[object, ...], Row]:
+        found = manager.filter(**{f"{key[0]}__in": parents})
+        return {_values(row, key): row for row in found}
+
+    known = stored()
+    missing = [row for values, row in wanted.items() if values not in known]
+    if missing:
+        manager.bulk_create(missing, ignore_conflicts=True)
+        known = stored()
+    blank = [
+        known[values]
+        for values in wanted
+        if _fill(known[values], wanted[values], words)
+    ]
+    manager.bulk_update(blank, words)
+    return [known[values] for values in wanted]
+
+
+def _values(row: models.Model, names: Iterable[str]) -> tuple[object, ...]:
+    return tuple(getattr(row, name) for name in names)
+
+
+def _fill(row: models.Model, wanted: models.Model, words: Iterable[str]) -> bool:
+    """Copy the words that the row lacks; return whether there were any."""
+    lacking = [n for n in words if not getattr(row, n) and getattr(wanted, n)]
+    for name in lacking:
+        setattr(row, name, getattr(wanted, name))
+    return bool(lacking)

@@ -24,9 +24,9 @@ from workers.fleet.crew import (
     gateways_for,
     mass_crews,
 )
-from workers.fleet.engine import Engine, Limits, Progress
+from workers.fleet.engine import Engine, Limits
 from workers.fleet.link import LinkOptions
-from workers.fleet.tally import Tally
+from workers.fleet.tally import Progress, Tally
 
 log = logging.getLogger(__name__)
 
@@ -122,9 +122,12 @@ class Command(BaseCommand):
             len(crews),
             link_options.broker,
         )
-        self._report(engine.run(), as_json=options["json"])
+        tally = engine.run()
+        if sys.stderr.isatty() and not options["quiet"]:
+            self.stderr.write("")  # ends the progress line
+        self._report(tally, as_json=options["json"])
         if options["messages"] and not engine.is_stopping:
-            _check_all_acknowledged(engine.tally)
+            _check_all_acknowledged(tally)
 
     def _progress(self) -> Progress:
         if not sys.stderr.isatty():
@@ -195,9 +198,14 @@ def _crews(options: dict[str, Any]) -> list[Crew]:
 
 
 def _codes(options: dict[str, Any]) -> list[str]:
-    if options["codes"]:
-        return [code.strip() for code in options["codes"].split(",") if code.strip()]
-    return [f"{options['site_prefix']}{n:03d}" for n in range(1, options["sites"] + 1)]
+    if options["codes"] is None:
+        prefix = options["site_prefix"]
+        return [f"{prefix}{n:03d}" for n in range(1, options["sites"] + 1)]
+    codes = [code.strip() for code in options["codes"].split(",") if code.strip()]
+    if not codes:
+        message = "--codes holds no code"
+        raise CommandError(message)
+    return codes
 
 
 def _mass_pace(pace: Pace, options: dict[str, Any], *, sites: int) -> Pace:

@@ -1,0 +1,335 @@
+"""The simulated fleet against a real broker; a subscriber counts what arrives."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from threading import Thread
+
+import pytest
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+from embedded.broker import Broker
+from project.broker_url import BrokerUrl
+from project.demo import DEMO_SITES, Habit, temperature
+from workers.fleet.crew import Crew, Slot
+from workers.fleet.devices import Device, Profile
+from workers.fleet.engine import Engine, Limits
+from workers.fleet.link import LinkOptions
+from workers.fleet.tally import Tally
+
+ROOT = Path(__file__).resolve().parent.parent
+LOGIN = {"fleet": "p@ss:word"}
+PATIENCE_S = 30.0
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    with Broker(tmp_path / "broker", users=LOGIN) as running:
+        yield running
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {PATIENCE_S} s: {what}"
+        time.sleep(0.02)
+
+
+class Subscriber:
+    """Keeps (topic, payload, retain) of all that a broker delivers at QoS 1."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.got: list[tuple[str, bytes, bool]] = []
+        self._is_subscribed = False
+        url = BrokerUrl.parse(broker.url)
+        self._client = paho.Client(CallbackAPIVersion.VERSION2)
+        self._client.username_pw_set(url.username, url.password)
+        self._client.on_message = lambda _c, _u, m: self.got.append(
+            (m.topic, bytes(m.payload), m.retain)
+        )
+        self._client.on_subscribe = lambda *_: setattr(self, "_is_subscribed", True)
+        self._client.on_connect = lambda client, *_: client.subscribe("+/#", 1)
+        self._client.connect(url.host, url.port)
+        self._client.loop_start()
+        until(lambda: self._is_subscribed, "subscribed")
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def live(self, ending: str = "") -> list[tuple[str, bytes]]:
+        return [
+            (t, p) for t, p, retain in self.got if not retain and t.endswith(ending)
+        ]
+
+
+@contextmanager
+def subscribed(broker: Broker) -> Iterator[Subscriber]:
+    subscriber = Subscriber(broker)
+    try:
+        yield subscriber
+    finally:
+        subscriber.close()
+
+
+@contextmanager
+def simulate(*arguments: str, url: str) -> Iterator[subprocess.Popen[str]]:
+    """Run `manage.py simulate_fleet` as a process; it never outlives the block."""
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "simulate_fleet", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "MQTT_URL": url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def summary_of(process: subprocess.Popen[str]) -> dict:
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    return json.loads(out.splitlines()[-1])
+
+
+@contextmanager
+def running(engine: Engine) -> Iterator[Callable[[], Tally]]:
+    """Run an engine in a thread; the given call stops it and returns its tally."""
+    thread = Thread(target=engine.run)
+    thread.start()
+
+    def stop() -> Tally:
+        engine.stop()
+        thread.join(10)
+        assert not thread.is_alive()
+        return engine.tally
+
+    try:
+        yield stop
+    finally:
+        stop()
+
+
+def crew_of_one(habit: Habit | None = None, *, every_s: float = 0.1) -> Crew:
+    profile = Profile(
+        base="site_001/datalogger/monstro/1",
+        serial="MONSTR-001",
+        label="Uno",
+        sensors=(temperature("t_ext", "", 20),),
+        data_every_s=every_s,
+        stamp="us",
+        habit=habit or Habit(),
+    )
+    return Crew("one", (Slot(Device(profile), Random(1)),))
+
+
+def options(broker: Broker, **other) -> LinkOptions:
+    return LinkOptions(BrokerUrl.parse(broker.url), run="test", **other)
+
+
+@pytest.mark.parametrize("protocol", ["3.1.1", "5"])
+def test_what_it_counts_is_what_arrives(broker: Broker, protocol: str):
+    url = broker.url if protocol == "3.1.1" else broker.v5_url
+    arguments = [
+        "--messages",
+        "900",
+        "--sites",
+        "2",
+        "--devices",
+        "5",
+        "--sensors",
+        "3",
+    ]
+    arguments += ["--malformed", "0.05", "--json", "--quiet", "--protocol", protocol]
+
+    # A subscriber's queue at the broker holds about 1,000 messages: stay below.
+    with subscribed(broker) as subscriber, simulate(*arguments, url=url) as process:
+        summary = summary_of(process)
+        until(lambda: len(subscriber.live()) >= summary["acked"], "everything arrived")
+
+    kinds = summary["published_by_kind"]
+    arrived = Counter(topic.rsplit("/", 1)[1] for topic, _ in subscriber.live())
+    assert summary["acked_by_kind"] == kinds
+    assert kinds["heartbeat"] + kinds["data"] + kinds["malformed"] == 900
+    assert kinds["status"] == 2 * 2 * (5 + 1)  # birth and farewell, gateways too
+    assert arrived == {
+        "status": kinds["status"],
+        "heartbeat": kinds["heartbeat"],
+        "data": kinds["data"] + kinds["malformed"],
+    }
+    assert summary["values"] == summary["acked_values"] == 3 * kinds["data"]
+
+
+def test_no_reading_repeats_another(broker: Broker):
+    arguments = ("--messages", "500", "--devices", "2", "--interval", "0", "--quiet")
+
+    with subscribed(broker) as subscriber:
+        with simulate(*arguments, "--json", url=broker.url) as process:
+            summary = summary_of(process)
+        until(lambda: len(subscriber.live("/data")) >= 500, "all data arrived")
+
+    keys = {
+        (topic, json.loads(payload)["ts"])
+        for topic, payload in subscriber.live("/data")
+    }
+    assert len(keys) == summary["published_by_kind"]["data"] == 500
+
+
+def test_it_paces_itself(broker: Broker):
+    arguments = ("--rate", "200", "--duration", "4", "--devices", "20", "--quiet")
+
+    with simulate(*arguments, "--json", url=broker.url) as process:
+        summary = summary_of(process)
+
+    kinds = summary["acked_by_kind"]
+    assert kinds["data"] + kinds["heartbeat"] == pytest.approx(800, rel=0.25)
+
+
+def test_sigterm_ends_the_demo_in_two_seconds_with_everybody_offline(broker: Broker):
+    devices = sum(len(s.gateways) + len(s.dataloggers) for s in DEMO_SITES)
+
+    with subscribed(broker) as subscriber:
+        with simulate("--demo", url=broker.url) as process:
+            until(
+                lambda: (
+                    len(subscriber.live("/status")) >= devices
+                    and subscriber.live("/heartbeat")
+                ),
+                "all births",
+            )
+            process.send_signal(signal.SIGTERM)
+            began = time.monotonic()
+            code = process.wait(10)
+            took = time.monotonic() - began
+        until(lambda: len(subscriber.live("/status")) >= 2 * devices, "all farewells")
+
+    assert code == 0
+    assert took < 2
+    with subscribed(broker) as late:
+        until(lambda: len(late.got) >= devices, "the retained statuses")
+        assert {retain for _, _, retain in late.got} == {True}
+        assert {payload for _, payload, _ in late.got} == {
+            b"offline",
+            b'{"state":"offline"}',
+        }
+
+
+def test_a_crash_makes_the_broker_publish_the_will(broker: Broker):
+    habit = Habit("crashing", first_after_s=0.5, every_s=60, lasts_s=1)
+
+    with subscribed(broker) as subscriber:
+        engine = Engine([crew_of_one(habit)], options(broker))
+        with running(engine) as stop:
+            until(lambda: len(subscriber.live("/status")) >= 3, "birth, will, birth")
+            until(lambda: subscriber.live()[-1][0].endswith("/data"), "data again")
+            tally = stop()
+
+    states = [payload for _, payload in subscriber.live("/status")]
+    assert states[:3] == [b"online", b"offline", b"online"]
+    assert (tally.crashes, tally.connections_lost, tally.errors) == (1, 0, 0)
+
+
+def test_a_broker_that_is_not_there_yet_is_waited_for_and_mentioned_once(
+    tmp_path: Path,
+):
+    absent = Broker(tmp_path / "broker", users=LOGIN)
+
+    with simulate("--demo", url=absent.url) as process:
+        time.sleep(4)  # several attempts of six connections
+        with absent, subscribed(absent) as subscriber:
+            until(lambda: subscriber.live("/data"), "data")
+            process.send_signal(signal.SIGTERM)
+            _, err = process.communicate(timeout=10)
+
+    assert process.returncode == 0
+    assert len(re.findall("waiting for broker", err)) == 1
+    assert len(re.findall("is back", err)) == 1
+    assert "p@ss" not in err
+
+
+def test_it_goes_on_after_the_broker_was_killed_and_loses_no_count(broker: Broker):
+    limits = Limits(messages=3000)
+    engine = Engine([crew_of_one(every_s=0.002)], options(broker), limits=limits)
+
+    with running(engine):
+        until(lambda: engine.tally.acked.total() > 500, "under way")
+        broker.kill()
+        time.sleep(1)
+        broker.start()
+        until(lambda: engine.tally.acked.total() >= 3000, "the rest")
+
+    tally = engine.tally
+    assert tally.connections_lost >= 1
+    assert tally.acked == tally.published
+    assert tally.acked["data"] + tally.acked["heartbeat"] == 3000
+
+
+def test_a_device_sends_late_what_it_measured_while_the_broker_was_away(
+    broker: Broker,
+):
+    engine = Engine([crew_of_one(every_s=1)], options(broker))
+
+    with running(engine):
+        until(lambda: engine.tally.acked["data"] >= 1, "under way")
+        broker.kill()
+        time.sleep(12)  # longer than a mere delay: `devices.LATE_S`
+        broker.start()
+        with subscribed(broker) as subscriber:
+            until(
+                lambda: any(p.startswith(b"[") for _, p in subscriber.live("/data")),
+                "late readings",
+            )
+
+    late = next(p for _, p in subscriber.live("/data") if p.startswith(b"["))
+    stamps = [item["ts"] for item in json.loads(late)]
+    assert len(stamps) >= 10
+    assert {round((b - a) / 1e6) for a, b in itertools.pairwise(stamps)} == {1}
+
+
+def test_a_wrong_password_is_told_and_does_not_keep_it_from_ending(broker: Broker):
+    wrong = broker.url.replace("p%40ss", "other")
+
+    with simulate("--demo", url=wrong) as process:
+        time.sleep(4)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=10)
+
+    assert process.returncode == 0, err
+    assert "waiting for broker" in err
+    assert out.startswith("0 messages published")
+
+
+def test_a_frozen_broker_does_not_hold_up_the_end(broker: Broker):
+    engine = Engine([crew_of_one()], options(broker))
+
+    with running(engine) as stop:
+        until(lambda: engine.tally.acked.total() > 3, "under way")
+        broker.freeze()
+        try:
+            time.sleep(0.5)
+            began = time.monotonic()
+            stop()
+            took = time.monotonic() - began
+        finally:
+            broker.thaw()
+
+    assert took < 2

@@ -1,0 +1,251 @@
+"""Every URL of the API, every method, every person: the exact status of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.cache import cache
+from django.db import transaction
+from django.urls import URLPattern, URLResolver
+from rest_framework_simplejwt.tokens import RefreshToken
+
+from apps.core.tests.clients import client_of, is_error
+from apps.devices.models import Datalogger, SensorDevice
+from apps.sites.models import Site
+from apps.sites.tests.builders import running
+from project.api_urls import urlpatterns
+
+PEOPLE = ("anonymous", "outsider", "viewer", "operator", "superuser")
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+MISSING = 2**62
+
+# What each of PEOPLE gets, by what the thing is: seen by all, by members, not there.
+OPEN = (200, 200, 200, 200, 200)
+LIST = (401, 200, 200, 200, 200)
+READ = {
+    "north": (401, 200, 200, 200, 200),
+    "hidden": (401, 404, 200, 200, 200),
+    "missing": (401, 404, 404, 404, 404),
+}
+CONTROL = {
+    "north": (401, 403, 403, 200, 200),
+    "hidden": (401, 404, 403, 200, 200),
+    "missing": (401, 404, 404, 404, 404),
+}
+ADMINISTER = {
+    "north": (401, 403, 403, 403, 200),
+    "hidden": (401, 404, 403, 403, 200),
+    "missing": (401, 404, 404, 404, 404),
+}
+CREATE = (401, 403, 403, 403, 201)
+
+
+@dataclass(frozen=True)
+class Route:
+    """An address, the id it takes, and who gets what for each method it has."""
+
+    methods: dict
+    id_of: str = ""
+    query: str = ""
+    body: dict = field(default_factory=dict)
+    is_public: bool = False
+
+
+LOGIN = {"username": "superuser", "password": "pw-superuser-1"}
+BROKER = {"broker_host": "broker.example.com"}
+ROUTES = {
+    "auth/token/": Route({"POST": OPEN}, body=LOGIN, is_public=True),
+    # 401: the body holds no refresh token that is valid, whoever asks.
+    "auth/token/refresh/": Route(
+        {"POST": (401,) * 5}, body={"refresh": "x"}, is_public=True
+    ),
+    "schema/": Route({"GET": OPEN}, is_public=True),
+    "docs/": Route({"GET": OPEN}, is_public=True),
+    "sites/": Route({"GET": LIST, "POST": CREATE}, body={"name": "New"}),
+    "sites/<int:site_id>/": Route(
+        {"GET": READ, "PATCH": ADMINISTER, "DELETE": ADMINISTER}, id_of="site"
+    ),
+    "mqtt/health/": Route({"GET": OPEN}, is_public=True),
+    "mqtt/health/live/": Route({"GET": OPEN}, is_public=True),
+    "mqtt/health/ready/": Route({"GET": OPEN}, is_public=True),
+    "mqtt/connections/": Route({"GET": LIST}),
+    "mqtt/connections/<int:connection_id>/enable/": Route(
+        {"POST": CONTROL}, id_of="connection"
+    ),
+    "mqtt/connections/<int:connection_id>/disable/": Route(
+        {"POST": CONTROL}, id_of="connection"
+    ),
+    "mqtt/sites/<int:site_id>/connection/": Route(
+        {"GET": ADMINISTER, "PUT": ADMINISTER, "PATCH": ADMINISTER},
+        id_of="site",
+        body=BROKER,
+    ),
+    "mqtt/sites/<int:site_id>/start/": Route({"POST": CONTROL}, id_of="site"),
+    "mqtt/sites/<int:site_id>/stop/": Route({"POST": CONTROL}, id_of="site"),
+    "mqtt/sites/<int:site_id>/status/": Route({"GET": READ}, id_of="site"),
+    "mqtt/sites/<int:site_id>/events/": Route({"GET": READ}, id_of="site"),
+    "mqtt/gateways/": Route({"GET": READ}, id_of="site", query="?site_id={}"),
+    "mqtt/dataloggers/": Route({"GET": READ}, id_of="site", query="?site_id={}"),
+    "mqtt/dataloggers/<int:datalogger_id>/": Route({"GET": READ}, id_of="datalogger"),
+    "mqtt/sensors/by_datalogger": Route(
+        {"GET": READ}, id_of="datalogger", query="?datalogger_id={}"
+    ),
+    "mqtt/sensors/by_datalogger/": Route(
+        {"GET": READ}, id_of="datalogger", query="?datalogger_id={}"
+    ),
+    "mqtt/sensors/<int:sensor_id>/readings/": Route({"GET": READ}, id_of="sensor"),
+}
+DELETED = 204
+
+
+def all_addresses(patterns: list, prefix: str = "") -> Iterator[str]:
+    for pattern in patterns:
+        if isinstance(pattern, URLResolver):
+            yield from all_addresses(pattern.url_patterns, f"{prefix}{pattern.pattern}")
+        elif isinstance(pattern, URLPattern):
+            yield f"{prefix}{pattern.pattern}"
+
+
+def ids_of(site: Site) -> dict[str, int]:
+    connection = running(site)
+    datalogger = Datalogger.objects.create(site=site, type="monstro", number="15")
+    sensor = SensorDevice.objects.create(datalogger=datalogger, key="t_ext")
+    return {
+        "site": site.pk,
+        "connection": connection.pk,
+        "datalogger": datalogger.pk,
+        "sensor": sensor.pk,
+    }
+
+
+@pytest.fixture
+def targets(north: Site, hidden: Site) -> dict[str, dict[str, int]]:
+    missing = dict.fromkeys(("site", "connection", "datalogger", "sensor"), MISSING)
+    return {"north": ids_of(north), "hidden": ids_of(hidden), "missing": missing}
+
+
+@pytest.fixture
+def people(
+    outsider: User, viewer: User, operator: User, superuser: User
+) -> dict[str, User | None]:
+    users = (None, outsider, viewer, operator, superuser)
+    return dict(zip(PEOPLE, users, strict=True))
+
+
+def wanted_status(route: Route, method: str, person: str, target: str) -> int:
+    if method not in route.methods:
+        return 401 if person == "anonymous" and not route.is_public else 405
+    row = route.methods[method]
+    status = (row[target] if isinstance(row, dict) else row)[PEOPLE.index(person)]
+    return DELETED if method == "DELETE" and status == 200 else status
+
+
+@pytest.fixture(autouse=True)
+def _nobody_has_tried_yet():
+    cache.clear()  # the login's throttle
+
+
+def test_no_address_of_the_api_is_missing_here():
+    assert set(ROUTES) == set(all_addresses(urlpatterns))
+
+
+@pytest.mark.parametrize("target", ["north", "hidden", "missing"])
+@pytest.mark.parametrize("person", PEOPLE)
+def test_everybody_gets_exactly_what_is_theirs(person, target, people, targets):
+    client = client_of(people[person])
+    wanted, got = {}, {}
+
+    for address, route in ROUTES.items():
+        number = targets[target].get(route.id_of, 0)
+        path = "/api/v1/" + address.replace("<int:", "{").replace(">", "}").format_map(
+            dict.fromkeys(
+                ("site_id", "connection_id", "datalogger_id", "sensor_id"), number
+            )
+        )
+        for method in METHODS:
+            wanted[method, address] = wanted_status(route, method, person, target)
+            with transaction.atomic():
+                answer = client.generic(
+                    method,
+                    path + route.query.format(number),
+                    data=client._encode_data(route.body, "json")[0],
+                    content_type="application/json",
+                )
+                transaction.set_rollback(True)
+            got[method, address] = answer.status_code
+            if answer.status_code >= 400 and address not in ("schema/", "docs/"):
+                assert is_error(answer.json()), (method, path, answer.json())
+
+    assert got == wanted
+
+
+def test_a_list_holds_only_what_its_reader_may_see(people, targets):
+    seen = {
+        person: [
+            len(client_of(people[person]).get(f"/api/v1/{address}").json()[name])
+            for address, name in (
+                ("sites/", "sites"),
+                ("mqtt/connections/", "connections"),
+                ("mqtt/dataloggers/", "dataloggers"),
+            )
+        ]
+        for person in PEOPLE[1:]
+    }
+
+    assert seen == {
+        "outsider": [1, 1, 1],
+        "viewer": [2, 2, 2],
+        "operator": [2, 2, 2],
+        "superuser": [2, 2, 2],
+    }
+
+
+@pytest.mark.parametrize("number", [0, 2**31, 2**63 - 1, 2**63, 10**40])
+@pytest.mark.parametrize(
+    "address", [address for address, route in ROUTES.items() if route.id_of]
+)
+def test_it_says_404_to_any_number_that_is_no_id(address, number, superuser):
+    route = ROUTES[address]
+    path = "/api/v1/" + address.replace("<int:", "{").replace(">", "}").format_map(
+        dict.fromkeys(
+            ("site_id", "connection_id", "datalogger_id", "sensor_id"), number
+        )
+    )
+
+    answer = client_of(superuser).generic(
+        next(iter(route.methods)), path + route.query.format(number)
+    )
+
+    assert answer.status_code == 404, answer.content
+
+
+def test_it_refuses_a_token_of_a_user_who_was_disabled(viewer, north):
+    client = client_of(viewer)
+    viewer.is_active = False
+    viewer.save()
+
+    answer = client.get("/api/v1/sites/")
+
+    assert answer.status_code == 401
+    assert is_error(answer.json())
+
+
+@pytest.mark.parametrize("token", ["", "x", "Bearer", "Bearer x", "Bearer a.b.c"])
+def test_it_refuses_a_token_that_is_none(token, north):
+    client = client_of(None)
+    client.credentials(HTTP_AUTHORIZATION=token)
+
+    answer = client.get("/api/v1/sites/")
+
+    assert answer.status_code == 401
+    assert is_error(answer.json())
+
+
+def test_it_refuses_a_refresh_token_as_access_token(viewer):
+    client = client_of(None)
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {RefreshToken.for_user(viewer)}")
+
+    assert client.get("/api/v1/sites/").status_code == 401
