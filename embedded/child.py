@@ -23,6 +23,8 @@ HEALTHY_AFTER_S = 30.0  # alive this long, a process has proved itself
 LOUD_FAILURES = 8  # quick failures reported one by one, then once for all
 LINE_BYTES = 64 * 1024  # longer lines are cut into pieces
 KEPT_LINES = 20
+# Its last line has nothing to do with such an end.
+KILLED_FROM_OUTSIDE = ("killed by SIGKILL", "killed by SIGTERM")
 
 
 class State(StrEnum):
@@ -129,7 +131,9 @@ class Child:
         return None if self.process is None else self.process.returncode
 
     def why(self) -> str:
-        """How it ended and what it said last, in one line."""
+        """How it ended and, where that can be the reason, what it said last."""
+        if self.last_exit in KILLED_FROM_OUTSIDE:
+            return self.last_exit
         return ": ".join(part for part in (self.last_exit, self._last_line()) if part)
 
     def tick(self) -> None:

@@ -86,6 +86,10 @@ class Postgres(Server):
         return self._account
 
     def prepare(self) -> None:
+        if self._is_elsewhere and not self._elsewhere.exists():
+            # Whoever removes the state directory wants to begin anew.
+            self.remove_data()
+            self._account = None
         if not (self.data / "PG_VERSION").exists():
             self._initdb()
         self._clear_stale_lock()
@@ -136,7 +140,7 @@ class Postgres(Server):
     def remove_data(self) -> None:
         """Delete the data directory, wherever it is. Only while stopped."""
         shutil.rmtree(self.data, ignore_errors=True)
-        if self.account.base != self.state_dir:
+        if self._is_elsewhere:
             shutil.rmtree(self.account.base, ignore_errors=True)
 
     def _connect(self, database: str) -> psycopg2.extensions.connection:
@@ -151,6 +155,15 @@ class Postgres(Server):
             sslmode="disable",
             gssencmode="disable",
         )
+
+    @property
+    def _is_elsewhere(self) -> bool:
+        return self.account.base != self.state_dir
+
+    @property
+    def _elsewhere(self) -> Path:
+        """Where the state directory says that its data is not below it."""
+        return self.state_dir / f"{DATA}.elsewhere"
 
     def _secret(self) -> str:
         if self.password is None:
@@ -180,6 +193,8 @@ class Postgres(Server):
             _run(argv, account)
         finally:
             password.unlink(missing_ok=True)
+        if self._is_elsewhere:
+            write_private(self._elsewhere, f"{self.data}\n")
         part.rename(self.data)
 
     def _clear_stale_lock(self) -> None:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.db import transaction
 from django.urls import URLPattern, URLResolver
+from rest_framework.test import APIClient
 from rest_framework_simplejwt.tokens import RefreshToken
 
 from apps.core.tests.clients import client_of, is_error
 from apps.devices.models import Datalogger, SensorDevice
-from apps.sites.models import Site
+from apps.sites.models import MqttConnection, Site
 from apps.sites.tests.builders import running
 from project.api_urls import urlpatterns
 
+CANARY = "CANARY-9d41"
 PEOPLE = ("anonymous", "outsider", "viewer", "operator", "superuser")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 MISSING = 2**62
@@ -47,10 +52,10 @@ CREATE = (401, 403, 403, 403, 201)
 class Route:
     """An address, the id it takes, and who gets what for each method it has."""
 
-    methods: dict
+    methods: dict[str, Any]
     id_of: str = ""
     query: str = ""
-    body: dict = field(default_factory=dict)
+    body: dict[str, Any] = field(default_factory=dict)
     is_public: bool = False
 
 
@@ -101,7 +106,19 @@ ROUTES = {
 DELETED = 204
 
 
-def all_addresses(patterns: list, prefix: str = "") -> Iterator[str]:
+def path_of(address: str, number: int) -> str:
+    """Return the path of an address for the thing with this id."""
+    path = re.sub(r"<int:\w+>", str(number), address)
+    return f"/api/v1/{path}{ROUTES[address].query.format(number)}"
+
+
+def send(client: APIClient, method: str, path: str, body: dict[str, Any]) -> Any:
+    return client.generic(
+        method, path, json.dumps(body), content_type="application/json"
+    )
+
+
+def all_addresses(patterns: list[Any], prefix: str = "") -> Iterator[str]:
     for pattern in patterns:
         if isinstance(pattern, URLResolver):
             yield from all_addresses(pattern.url_patterns, f"{prefix}{pattern.pattern}")
@@ -160,20 +177,11 @@ def test_everybody_gets_exactly_what_is_theirs(person, target, people, targets):
 
     for address, route in ROUTES.items():
         number = targets[target].get(route.id_of, 0)
-        path = "/api/v1/" + address.replace("<int:", "{").replace(">", "}").format_map(
-            dict.fromkeys(
-                ("site_id", "connection_id", "datalogger_id", "sensor_id"), number
-            )
-        )
+        path = path_of(address, number)
         for method in METHODS:
             wanted[method, address] = wanted_status(route, method, person, target)
             with transaction.atomic():
-                answer = client.generic(
-                    method,
-                    path + route.query.format(number),
-                    data=client._encode_data(route.body, "json")[0],
-                    content_type="application/json",
-                )
+                answer = send(client, method, path, route.body)
                 transaction.set_rollback(True)
             got[method, address] = answer.status_code
             if answer.status_code >= 400 and address not in ("schema/", "docs/"):
@@ -203,23 +211,17 @@ def test_a_list_holds_only_what_its_reader_may_see(people, targets):
     }
 
 
-@pytest.mark.parametrize("number", [0, 2**31, 2**63 - 1, 2**63, 10**40])
 @pytest.mark.parametrize(
     "address", [address for address, route in ROUTES.items() if route.id_of]
 )
-def test_it_says_404_to_any_number_that_is_no_id(address, number, superuser):
-    route = ROUTES[address]
-    path = "/api/v1/" + address.replace("<int:", "{").replace(">", "}").format_map(
-        dict.fromkeys(
-            ("site_id", "connection_id", "datalogger_id", "sensor_id"), number
-        )
-    )
+def test_it_says_404_to_any_number_that_is_no_id(address, superuser):
+    client = client_of(superuser)
+    method = next(iter(ROUTES[address].methods))
 
-    answer = client_of(superuser).generic(
-        next(iter(route.methods)), path + route.query.format(number)
-    )
+    for number in (0, 2**31, 2**63 - 1, 2**63, 10**40):
+        answer = client.generic(method, path_of(address, number))
 
-    assert answer.status_code == 404, answer.content
+        assert answer.status_code == 404, (number, answer.content)
 
 
 def test_it_refuses_a_token_of_a_user_who_was_disabled(viewer, north):
@@ -249,3 +251,33 @@ def test_it_refuses_a_refresh_token_as_access_token(viewer):
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {RefreshToken.for_user(viewer)}")
 
     assert client.get("/api/v1/sites/").status_code == 401
+
+
+@pytest.mark.parametrize("person", PEOPLE)
+def test_no_answer_and_no_log_holds_a_brokers_password(
+    person, people, targets, superuser, caplog
+):
+    for site_id in (targets["north"]["site"], targets["hidden"]["site"]):
+        answer = client_of(superuser).patch(
+            f"/api/v1/mqtt/sites/{site_id}/connection/",
+            {"password": CANARY, "username": "broker-user"},
+            format="json",
+        )
+        assert answer.status_code == 200
+    sealed = MqttConnection.objects.values_list("password_encrypted", flat=True)
+    secrets = [CANARY, *sealed]
+    client = client_of(people[person])
+    caplog.set_level("DEBUG")
+
+    for address, route in ROUTES.items():
+        for target in ("north", "hidden"):
+            number = targets[target].get(route.id_of, 0)
+            path = path_of(address, number)
+            for method in ("GET", "PUT", "POST", "OPTIONS"):
+                answer = send(client, method, path, route.body | BROKER)
+                body = answer.content.decode()
+                assert not [secret for secret in secrets if secret in body], path
+                if person != "superuser":
+                    assert "broker-user" not in body, path
+
+    assert not [secret for secret in secrets if secret in caplog.text]

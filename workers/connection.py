@@ -88,6 +88,7 @@ class BrokerConnection:
         self._next_retry: datetime | None = None
         self._connected_at: datetime | None = None
         self._session_present: bool | None = None
+        self._held: set[str] = set()  # filters that our session at the broker has
         self._fight = FightDetector()
         self._goodbye_mid = 0
         self._end_session = False
@@ -98,10 +99,8 @@ class BrokerConnection:
     # -- commands --------------------------------------------------------------
 
     def start(self) -> None:
-        if self.spec.problem:
-            self._fail(Fault("config", self.spec.problem), wait_s=backoff.MAX_DELAY_S)
-            return
-        self._report("connecting")
+        if not self.spec.problem:
+            self._report("connecting")
         self._open()
 
     def obey(self, spec: ConnectionSpec) -> None:
@@ -136,10 +135,19 @@ class BrokerConnection:
             self._report("connecting")
 
     def drop(self, generation: int) -> None:
-        """Disconnect, end the session at the broker, be gone."""
+        """Disconnect, end the session at the broker, be gone.
+
+        A stop that is older than the settings changes nothing: two commands were read
+        from the row on two threads, and the later start came first.
+        """
+        if generation < (self._successor or self.spec).generation:
+            return
+        self.spec = replace(self.spec, generation=generation)
+        self.remove()
+
+    def remove(self) -> None:
+        """Drop whatever is wanted: the site is gone."""
         self._successor = None
-        if generation > self.spec.generation:
-            self.spec = replace(self.spec, generation=generation)
         if not self._is_leaving:
             self._leave(end_session=True)
         else:
@@ -164,6 +172,8 @@ class BrokerConnection:
         link, self.link = self.link, None
         link.disconnect()
         self._host.forget_link(link)
+        if not link.is_closed:  # the DISCONNECT did not fit into the socket
+            link.close()
         self.phase = Phase.WAITING
         self._waits_for_room = True
         self._retry_at = time.monotonic()
@@ -211,6 +221,9 @@ class BrokerConnection:
     # -- opening ---------------------------------------------------------------
 
     def _open(self) -> None:
+        if self.spec.problem:  # also at a retry: never dial with half of the settings
+            self._fail(Fault("config", self.spec.problem), wait_s=backoff.MAX_DELAY_S)
+            return
         self.phase = Phase.OPENING
         self._next_retry = None
         self._deadline = time.monotonic() + ANSWER_TIMEOUT_S
@@ -234,7 +247,7 @@ class BrokerConnection:
             return False
         if self.phase is Phase.OPENING:
             self.phase = Phase.GREETING
-        self._deadline = time.monotonic() + ANSWER_TIMEOUT_S
+            self._deadline = time.monotonic() + ANSWER_TIMEOUT_S
         return True
 
     def link_accepted(self, link: Link, *, session_present: bool) -> None:
@@ -246,12 +259,19 @@ class BrokerConnection:
         self._session_present = session_present
         self._deadline = time.monotonic() + ANSWER_TIMEOUT_S
         self.phase = Phase.SUBSCRIBING
-        if session_present and self.spec.unwanted:
-            link.unsubscribe(list(self.spec.unwanted))
+        self._take_back(link, is_old_session=session_present)
         if self.spec.filters:
             link.subscribe()
         else:
             self._is_up(link)
+
+    def _take_back(self, link: Link, *, is_old_session: bool) -> None:
+        """Unsubscribe what an old session still has; the broker would go on sending."""
+        wanted = {name for name, _ in self.spec.filters}
+        stale = {*self.spec.unwanted, *self._held} - wanted
+        if is_old_session and stale:
+            link.unsubscribe(sorted(stale))
+        self._held = wanted
 
     def link_refused(self, link: Link, code: int, words: str) -> None:
         if link is not self.link:
@@ -396,11 +416,12 @@ class BrokerConnection:
         if self.link is None:
             self._left()
             return
+        link = self.link
         ends_here = self._end_session and self.spec.protocol == "5"
-        self.link.disconnect(end_session=ends_here)
         if ends_here:
             self._end_session = False
-        if self.link is not None:  # the DISCONNECT did not fit into the socket
+        link.disconnect(end_session=ends_here)  # usually closes, and then we have left
+        if self.link is link:  # the DISCONNECT did not fit into the socket
             self._close_link()
             self._left()
 

@@ -33,7 +33,8 @@ CONNECT_TIMEOUT_S = 5.0
 SESSION_EXPIRY_S = 86_400  # MQTT 5: how long a broker keeps our session
 RECEIVE_MAXIMUM = 2_000  # MQTT 5: unacknowledged messages at once; the inbox holds more
 MAX_PACKET_BYTES = 1_048_576 + 65_535 + 16  # payload, topic, header
-READS_AT_ONCE = 16  # of 64 KiB each, then it is another link's turn
+READS_AT_ONCE = 16  # of 64 KiB each, however much more there is
+_PROTOCOL_ERROR = 0x82
 
 
 class Listener(Protocol):
@@ -169,8 +170,9 @@ class Link:
         return not self.is_closed and self._client.has_unsent
 
     def on_readable(self) -> None:
-        """Read and handle what is there, up to 1 MiB."""
-        for _ in range(READS_AT_ONCE):
+        """Read and handle what is there, up to 1 MiB; then it is another's turn."""
+        self._client.reads_left = READS_AT_ONCE
+        while True:
             self._guard(self._client.loop_read)
             while not self.is_closed and self._client.has_buffered:
                 self._guard(self._client.loop_read)
@@ -183,7 +185,7 @@ class Link:
                 )
                 self.close()
                 break
-            if not self._tls_pending():
+            if not (self._tls_pending() and self._client.reads_left):
                 break
         self._tell()
 
@@ -262,7 +264,8 @@ class Link:
                 self.spec.connection_id,
                 f"{type(error).__name__}: {error}"[:200],
             )
-            self.broke_protocol = self.broke_protocol or type(error).__name__
+            if not isinstance(error, OSError):  # else the link is merely lost
+                self.broke_protocol = self.broke_protocol or type(error).__name__
             if not self.is_closed:
                 self.is_closed = True
                 if self.sock is not None:
@@ -324,6 +327,13 @@ class Link:
     ) -> None:
         if flags.is_disconnect_packet_from_server:
             self.server_code = code.value
+        elif code.value == _PROTOCOL_ERROR:
+            # paho also says so when the broker refuses our version of MQTT.
+            self.broke_protocol = (
+                "the broker sent what is no valid MQTT"
+                if self.was_accepted
+                else f"the broker does not answer as one of MQTT {self.spec.protocol}"
+            )
         self.is_closed = True  # told to the listener when paho has returned
 
     def _on_message(self, _client: object, _data: object, message: MQTTMessage) -> None:

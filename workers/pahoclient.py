@@ -23,6 +23,7 @@ class BufferedClient(Client):
         self._received = b""
         self._taken = 0
         self._to_send = bytearray()
+        self.reads_left = 1  # of READ_BYTES each; set anew before every turn
 
     @property
     def has_buffered(self) -> bool:
@@ -49,6 +50,9 @@ class BufferedClient(Client):
 
     def _sock_recv(self, bufsize: int) -> bytes:
         if self._taken >= len(self._received):
+            if self.reads_left <= 0:
+                raise BlockingIOError  # the rest waits in the socket
+            self.reads_left -= 1
             self._received = super()._sock_recv(READ_BYTES)
             self._taken = 0
         chunk = self._received[self._taken : self._taken + bufsize]

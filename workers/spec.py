@@ -61,8 +61,9 @@ class ConnectionSpec:
         return (self.host, self.port, self.client_id)
 
     def is_same_link(self, other: ConnectionSpec) -> bool:
-        """Whether the two differ in nothing but the generation."""
-        return replace(self, generation=0) == replace(other, generation=0)
+        """Whether the two differ in nothing that the broker would notice."""
+        aside = {"generation": 0, "zone": other.zone, "unwanted": ()}
+        return replace(self, **aside) == replace(other, **aside)
 
 
 def load_spec(site_id: int) -> tuple[ConnectionSpec, bool] | None:

@@ -230,7 +230,7 @@ class Supervisor:
     def _forget_site(self, site_id: int) -> None:
         for connection in list(self._connections.values()):
             if connection.spec.site_id == site_id:
-                connection.drop(connection.spec.generation)
+                connection.remove()
                 self._after(connection)
 
     def _abandon(self, shard: int) -> None:

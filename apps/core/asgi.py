@@ -6,10 +6,12 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.base import BaseHandler
 
 from apps.core import sse
 from apps.core.crew import Crew
@@ -25,14 +27,17 @@ ANSWERS_AT_ONCE = 4
 class StreamAwareHandler(ASGIHandler):
     """Django's handler, with two additions.
 
-    Django gives each request a thread of its own until the response has ended: a stream
-    here borrows one until it has begun. And streams end when the server is told to,
-    instead of holding it for as long as it is willing to wait.
+    Django gives each request a thread of its own until its response has ended: a stream
+    here borrows one until it has begun (all synchronous middleware and the view in one
+    go). And streams end when the server is told to exit, instead of holding it up for
+    as long as it is willing to wait.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._crew = Crew(ANSWERS_AT_ONCE)
+        self._beginnings = BaseHandler()
+        self._beginnings.load_middleware(is_async=False)
+        self._crew = Crew(ANSWERS_AT_ONCE, "stream-begin")
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 (ASGI)
         if scope["type"] == "lifespan":
@@ -45,8 +50,12 @@ class StreamAwareHandler(ASGIHandler):
     async def run_get_response(self, request: HttpRequest) -> HttpResponseBase:
         if not request.path_info.startswith(STREAMS):
             return await super().run_get_response(request)
-        async with self._crew.member():
-            return await super().run_get_response(request)
+        await sse.manager().ready()
+        begin = partial(self._beginnings.get_response, request)
+        response: HttpResponseBase = await self._crew.run(begin)
+        # As Django's own: the sender of `request_finished`.
+        response._handler_class = self.__class__  # type: ignore[attr-defined]
+        return response
 
 
 def _is_stream(scope: Any) -> bool:  # noqa: ANN401 (ASGI)

@@ -1,52 +1,77 @@
-"""A few threads that answer for many requests, one request at a time each."""
+"""A few threads that do the synchronous work of many requests."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextvars import copy_context
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
 
-from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.db import connections
+
+Result = TypeVar("Result")
+Job = tuple["Future[Any]", Callable[[], Any]]
 
 
 class Crew:
-    """Threads for the synchronous parts of async code (middleware, ORM).
+    """Does work in line, `size` pieces at a time.
 
     Django gives every request a new thread, hence a new database connection, and
-    PostgreSQL's login alone costs 13 ms of CPU (SCRAM, November 2026). A thread of the
-    crew keeps its connection while requests queue up; a quiet crew has none.
+    PostgreSQL's login alone takes 13 ms of CPU (SCRAM, November 2026). A thread of the
+    crew keeps its connection while there is work, and closes it before it rests: that
+    is why this is no ThreadPoolExecutor, whose threads rest without telling.
     """
 
-    def __init__(self, size: int) -> None:
-        self._idle: asyncio.LifoQueue[ThreadPoolExecutor] = asyncio.LifoQueue()
-        self._waiting = 0
+    def __init__(self, size: int, name: str) -> None:
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         for number in range(size):
-            self._idle.put_nowait(
-                ThreadPoolExecutor(1, thread_name_prefix=f"crew-{number}")
-            )
+            threading.Thread(
+                target=_work_on,
+                args=(self._jobs,),
+                name=f"{name}-{number}",
+                daemon=True,
+            ).start()
+        weakref.finalize(self, _dismiss, self._jobs, size)
 
-    @asynccontextmanager
-    async def member(self) -> AsyncIterator[None]:
-        """Run the body's `sync_to_async` on one thread, alone; waits for a free one."""
-        self._waiting += 1
-        try:
-            thread = await self._idle.get()
-        finally:
-            self._waiting -= 1
-        try:
-            async with ThreadSensitiveContext(executor=thread):
-                try:
-                    yield
-                finally:
-                    let_go = _close_broken if self._waiting else connections.close_all
-                    await sync_to_async(let_go)()
-        finally:
-            self._idle.put_nowait(thread)
+    async def run(self, work: Callable[[], Result]) -> Result:
+        """Return what `work` returns; work whose caller is gone does not begin."""
+        future: Future[Result] = Future()
+        context = copy_context()
+        self._jobs.put((future, lambda: context.run(work)))
+        return await asyncio.wrap_future(future)
 
 
-def _close_broken() -> None:
+def _work_on(jobs: SimpleQueue[Job | None]) -> None:
+    while (job := _next(jobs)) is not None:
+        future, work = job
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(work())
+            except BaseException as error:  # noqa: BLE001 (handed to the caller)
+                future.set_exception(error)
+        # This thread's last job must not live on in it.
+        del job, future, work
+        _close_connections(only_broken=True)
+
+
+def _next(jobs: SimpleQueue[Job | None]) -> Job | None:
+    try:
+        return jobs.get_nowait()
+    except Empty:
+        _close_connections(only_broken=False)
+        return jobs.get()
+
+
+def _close_connections(*, only_broken: bool) -> None:
     for connection in connections.all(initialized_only=True):
-        if connection.errors_occurred:
+        if connection.errors_occurred or not only_broken:
             connection.close()
+
+
+def _dismiss(jobs: SimpleQueue[Job | None], size: int) -> None:
+    for _ in range(size):
+        jobs.put(None)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
-from asgiref.sync import sync_to_async
 from django.db import InterfaceError, OperationalError
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.utils import timezone
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 
     from django.http import HttpRequest, HttpResponseBase
 
-    StreamView = Callable[..., Coroutine[object, object, HttpResponseBase]]
-
 log = logging.getLogger(__name__)
 
 HEADERS = {
@@ -39,61 +36,61 @@ HEADERS = {
     "X-Accel-Buffering": "no",  # nginx
     "Vary": "Authorization, Cookie",
 }
-# Clients of a restarted server return spread over this time.
+# Browsers of a restarted server return spread over this time.
 RETRY_MS = (2000, 5000)
 
 
-def stream_view(channels_for: ChannelsFor) -> StreamView:
+def stream_view(channels_for: ChannelsFor) -> Callable[..., HttpResponseBase]:
     """Return the view that streams the channels which `channels_for` gives a user.
 
     The URL's arguments are passed to `channels_for` after the user.
     """
 
     @csrf_exempt  # so that a POST gets our 405, too
-    async def view(request: HttpRequest, **arguments: Hashable) -> HttpResponseBase:
+    def view(request: HttpRequest, **arguments: Hashable) -> HttpResponseBase:
         if request.method != "GET":
-            response = refusal(405, "method_not_allowed", _("A stream is only read"))
+            response = _refuse(405, "method_not_allowed", _("A stream is only read"))
             response.headers["Allow"] = "GET"
             return response
-        permit = await _permit(request, channels_for, tuple(arguments.values()))
-        if isinstance(permit, HttpResponse):
-            return permit
-        await manager().ready()
-        return _open(permit, is_return="Last-Event-ID" in request.headers)
+        return _answer(request, channels_for, tuple(arguments.values()))
 
     return view
 
 
-async def not_found(request: HttpRequest) -> HttpResponse:
-    return refusal(404, "not_found", _("There is no such stream"))
+def not_found(request: HttpRequest) -> HttpResponse:
+    return _refuse(404, "not_found", _("There is no such stream"))
 
 
-def refusal(status: int, code: str, message: str) -> HttpResponse:
-    return JsonResponse(error_body(code, message), status=status)
-
-
-async def _permit(
+def _answer(
     request: HttpRequest, channels_for: ChannelsFor, arguments: tuple[Hashable, ...]
-) -> Permit | HttpResponse:
+) -> HttpResponseBase:
+    credentials, now = credentials_of(request), timezone.now()
     try:
-        return await sync_to_async(issue)(
-            credentials_of(request), channels_for, arguments, now=timezone.now()
-        )
+        permit = issue(credentials, channels_for, arguments, now=now)
     except NotAuthenticatedError:
         message = _("Log in, or send a valid access token")
-        response = refusal(401, "not_authenticated", message)
+        response = _refuse(401, "not_authenticated", message)
         response.headers["WWW-Authenticate"] = 'Bearer realm="api"'
         return response
     except NoSuchStreamError:
-        return refusal(404, "not_found", _("There is no such stream"))
+        return not_found(request)
     except (OperationalError, InterfaceError) as error:
         log.warning("no stream, the database is unavailable: %s", type(error).__name__)
         message = _("The database does not answer; try again")
-        return refusal(503, "unavailable", message)
+        return _refuse(503, "unavailable", message)
+    return StreamingHttpResponse(
+        _body(permit, is_return="Last-Event-ID" in request.headers),
+        content_type="text/event-stream",
+        headers=HEADERS,
+    )
 
 
-def _open(permit: Permit, *, is_return: bool) -> StreamingHttpResponse:
-    """Answer with a stream whose first bytes leave at once.
+def _refuse(status: int, code: str, message: str) -> HttpResponse:
+    return JsonResponse(error_body(code, message), status=status)
+
+
+async def _body(permit: Permit, *, is_return: bool) -> AsyncIterator[bytes]:
+    """Yield a stream's bytes, the first ones at once.
 
     The id makes a browser that was cut off say so when it returns: what happened
     meanwhile is lost, so it is told to refetch.
@@ -101,8 +98,5 @@ def _open(permit: Permit, *, is_return: bool) -> StreamingHttpResponse:
     first = f"retry: {random.randint(*RETRY_MS)}\nid: 1\n\n".encode()  # noqa: S311 (no secret)
     if is_return:
         first += RESYNC
-    return StreamingHttpResponse(
-        Stream(permit).body(manager(), first),
-        content_type="text/event-stream",
-        headers=HEADERS,
-    )
+    async for part in Stream(permit).body(manager(), first):
+        yield part

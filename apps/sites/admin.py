@@ -208,7 +208,7 @@ class ConnectionAdmin(SuperuserAdmin):
             return
         connection = services.connection_configure(
             MqttConnection.objects.get(pk=form.instance.pk),
-            fields={name: form.cleaned_data[name] for name in form.Meta.fields},
+            fields=form.settings(),
             password=form.new_password(),
             tls_client_key=form.new_tls_client_key(),
             topics=topics.topics() if isinstance(topics, TopicFormSet) else None,

@@ -117,6 +117,10 @@ class ConnectionForm(forms.ModelForm):  # type: ignore[type-arg]
         if problem:
             self.add_error("tls_client_key", str(problem))
 
+    def settings(self) -> dict[str, Any]:
+        """Return the row's own fields as they are to be stored."""
+        return {name: self.cleaned_data[name] for name in ConnectionForm.Meta.fields}
+
     def new_password(self) -> str | None:
         """Return the password to store, "" to remove it, None to keep it."""
         if self.cleaned_data["remove_password"]:

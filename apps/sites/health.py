@@ -37,7 +37,12 @@ def health() -> Health:
         lease_of = leases.states()
         rows = list(
             MqttConnection.objects.only(
-                "site_id", "is_enabled", "status", "reason", "report_epoch"
+                "site_id",
+                "is_enabled",
+                "status",
+                "reason",
+                "error_message",
+                "report_epoch",
             ).order_by()
         )
     except Error:

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 # A code is the first level of the site's topics, so it is one plain level.
 validate_code = RegexValidator(
     r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z",
-    _("Use letters, digits, '_', '-' and '.', at most 64; start with a letter or digit"),
+    _(
+        "Use letters, digits, '_', '-' and '.', at most 64; start with a letter or digit"
+    ),
 )
 
 

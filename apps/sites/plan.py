@@ -68,9 +68,7 @@ def plan(
     return _plan_unwanted(desired, observed, alive=alive)
 
 
-def _plan_wanted(
-    desired: Desired, observed: Observed | None, *, alive: bool
-) -> Action:
+def _plan_wanted(desired: Desired, observed: Observed | None, *, alive: bool) -> Action:
     if not alive:
         lost = desired.status == "error" and desired.reason == "worker_lost"
         return Action.NOTHING if lost else Action.MARK_LOST

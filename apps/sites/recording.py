@@ -137,9 +137,7 @@ def _mark(row: MqttConnection, status: Status, reason: Reason) -> None:
             change_status(present, status=status, reason=reason)
 
 
-def _note_heartbeats(
-    rows: list[MqttConnection], report_of: dict[int, Report]
-) -> None:
+def _note_heartbeats(rows: list[MqttConnection], report_of: dict[int, Report]) -> None:
     """Keep `last_heartbeat_at` fresh for quiet connections, in one statement."""
     changed = []
     for row in rows:

@@ -86,6 +86,13 @@ class TopicSerializer(serializers.Serializer[Any]):
     )
     is_active = serializers.BooleanField(default=True)
 
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        # A PATCH makes every field optional, down to those of the items.
+        if "pattern" not in attrs:
+            required = self.fields["pattern"].error_messages["required"]
+            raise serializers.ValidationError({"pattern": [required]})
+        return attrs
+
 
 def _default_topics() -> list[dict[str, Any]]:
     return [
@@ -217,16 +224,6 @@ def settle_client_key(
     return problem_with_pair(certificate, key or "")
 
 
-class CountersSerializer(serializers.Serializer[Any]):
-    """Messages since the connection was made."""
-
-    received = serializers.IntegerField()
-    stored = serializers.IntegerField()
-    duplicate = serializers.IntegerField()
-    quarantined = serializers.IntegerField()
-    dropped = serializers.IntegerField()
-
-
 class StatusSerializer(serializers.Serializer[Any]):
     """A connection as it is now."""
 
@@ -255,7 +252,13 @@ class StatusSerializer(serializers.Serializer[Any]):
     shard = serializers.IntegerField()
     owner = serializers.CharField(allow_blank=True, help_text="The shard's worker.")
     last_message_at = UtcTimeField(allow_null=True)
-    counters = CountersSerializer()
+    counters = serializers.DictField(
+        child=serializers.IntegerField(),
+        help_text=(
+            "Messages since the connection was made: received, stored, duplicate, "
+            "quarantined, dropped; while a worker reports also what only it counts."
+        ),
+    )
     status_changed_at = UtcTimeField()
     can_control = serializers.BooleanField(help_text="May you start and stop it?")
 

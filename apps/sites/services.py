@@ -145,9 +145,7 @@ def connection_configure(
     return connection
 
 
-def _replace_topics(
-    connection: MqttConnection, topics: Sequence[TopicSetting]
-) -> None:
+def _replace_topics(connection: MqttConnection, topics: Sequence[TopicSetting]) -> None:
     keep = {topic.pattern for topic in topics}
     connection.topics.exclude(pattern__in=keep).delete()
     MqttTopic.objects.bulk_create(

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from django.db.models import Count, Q
+from django.urls import reverse
 
 from apps.devices.models import Datalogger, Presence, SensorDevice
 from apps.devices.selectors import (
@@ -51,6 +52,7 @@ class SiteRow:
     """One site as the list and the site's panel show it. `since` is None if unknown."""
 
     state: ConnectionStatus
+    url: str
     badge: Badge
     reason: str
     since: datetime | None
@@ -62,6 +64,14 @@ class SiteRow:
     @property
     def has_broker(self) -> bool:
         return bool(self.state.broker_host)
+
+    @property
+    def start_url(self) -> str:
+        return f"{self.url}start/"
+
+    @property
+    def stop_url(self) -> str:
+        return f"{self.url}stop/"
 
     @property
     def search_text(self) -> str:
@@ -110,6 +120,7 @@ def row_of(
     has_broker = bool(state.broker_host)
     return SiteRow(
         state=state,
+        url=reverse("web:site", args=[state.site_id]),
         badge=badge_for(state.status),
         reason=reason_in_words(state.reason),
         since=since,

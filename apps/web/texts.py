@@ -37,6 +37,20 @@ def script_texts() -> dict[str, Any]:
     }
 
 
+def row_labels() -> dict[str, str]:
+    """Return the fixed words of a site's row: looked up once, not once a row."""
+    return {
+        "start": _("Start"),
+        "stop": _("Stop"),
+        "broker": _("Broker"),
+        "no_broker": _("not configured"),
+        "dataloggers": _("Dataloggers"),
+        "last_message": _("Last message"),
+        "retry": _("will try again"),
+        "slow": _("No answer for 35 s. Is a worker running?"),
+    }
+
+
 def _badge(status: Status) -> dict[str, str | bool]:
     badge = badge_for(status)
     return {"text": badge.text, "tone": badge.tone, "isPulsing": badge.is_pulsing}

@@ -25,7 +25,7 @@ from apps.sites import selectors, services
 from apps.sites.badges import badge_for, reason_in_words
 from apps.sites.models import ConnectionEvent, MqttConnection, Site, Status
 from apps.web import rows
-from apps.web.texts import script_texts
+from apps.web.texts import row_labels, script_texts
 
 DATALOGGERS_PER_PAGE = 50  # with 20 sensors each a page stays under 100 KB zipped
 EVENTS_SHOWN = 20
@@ -52,6 +52,7 @@ def sites(request: HttpRequest) -> HttpResponse:
         "connected": counts[Status.CONNECTED],
         "total": len(found),
         "texts": script_texts(),
+        "labels": row_labels(),
     }
     return render(request, "web/sites.html", context)
 
@@ -79,6 +80,7 @@ def site(request: HttpRequest, site_id: int) -> HttpResponse:
         "page": page,
         "dataloggers": rows.with_sensors(list(page.object_list), now=now),
         "texts": script_texts(),
+        "labels": row_labels(),
     }
     return render(request, "web/site.html", context)
 

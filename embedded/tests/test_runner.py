@@ -42,8 +42,7 @@ def test_a_crashed_process_is_restarted(stage: Stage):
 
     assert child.report().pid != first
     assert child.report().last_exit == "killed by SIGKILL"
-    assert len(stage.said) == 1
-    assert stage.said[0].startswith("dev.py: web ended (killed by SIGKILL")
+    assert stage.said == ["dev.py: web ended (killed by SIGKILL); restart in 0.5 s"]
 
 
 def test_a_process_that_cannot_start_says_why_in_one_line_and_is_tried_on(

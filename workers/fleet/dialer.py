@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from threading import Thread
 
@@ -20,17 +21,14 @@ class Waker:
         self._writer.setblocking(False)
 
     def wake(self) -> None:
-        try:
+        # Full of wake-up calls: it will wake. Closed: nobody sleeps any more.
+        with suppress(OSError):
             self._writer.send(b"\0")
-        except BlockingIOError:
-            return  # full of wake-up calls: it will wake
 
     def drain(self) -> None:
-        try:
+        with suppress(BlockingIOError):
             while self.reader.recv(4096):
                 pass
-        except BlockingIOError:
-            return
 
     def close(self) -> None:
         self.reader.close()

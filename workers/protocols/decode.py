@@ -84,7 +84,9 @@ def _decoder(body: object, device: DeviceRef, pinned: PinnedVersion) -> Decoder:
         version = pinned(device) or 1
     if isinstance(version, int) and version in DECODERS:
         return DECODERS[version]
-    msg = f"version {str(version)[:40]!r} is not known"
+    # A nested value is not printed: its repr may be deeper than Python goes.
+    shown = version if isinstance(version, (int, str)) else type(version).__name__
+    msg = f"version {str(shown)[:40]!r} is not known"
     raise UnknownVersionError(msg)
 
 
@@ -98,6 +100,6 @@ def _json(payload: bytes) -> object:
 
 def _json_or_word(payload: bytes) -> object:
     """Return a JSON object or string, or the bare word itself."""
-    if payload[:1] in (b"{", b'"'):
+    if payload.lstrip()[:1] in (b"{", b'"'):
         return _json(payload)
     return payload.decode("utf-8", errors="replace")

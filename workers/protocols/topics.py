@@ -12,6 +12,7 @@ from typing import NamedTuple
 from apps.telemetry.facts import DeviceRef
 
 MAX_LEVEL_CHARS = 128  # what the tables hold
+REMEMBERED_BYTES = 512  # longer topics are parsed anew: 20,000 of 64 KiB are 1.3 GB
 
 _GATEWAY_KINDS = {"heartbeat", "status"}
 _DATALOGGER_KINDS = {"heartbeat", "data", "status", "output"}
@@ -30,13 +31,19 @@ class InvalidTopicError(ValueError):
     """The topic is not text that the tables could hold."""
 
 
-@lru_cache(maxsize=20_000)
 def parse(code: str, topic: bytes) -> Route | None:
     """Return what a topic of the site with this code means, None if nobody claims it.
 
     Raises:
         InvalidTopicError: not UTF-8, or with NUL (MQTT 3.1.1 §1.5.3, §4.7.3).
     """
+    if len(topic) <= REMEMBERED_BYTES:
+        return _route_of(code, topic)
+    return _route_of.__wrapped__(code, topic)
+
+
+@lru_cache(maxsize=20_000)
+def _route_of(code: str, topic: bytes) -> Route | None:
     try:
         text = topic.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -4,7 +4,9 @@ import itertools
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from random import Random
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -12,7 +14,15 @@ from paho.mqtt.client import topic_matches_sub
 
 from apps.sites.patterns import DEFAULT_PATTERNS
 from apps.telemetry.facts import Bad, DeviceStatus, Heartbeat, Samples
-from project.demo import BATTERY, DEMO_SITES, MODE, Habit, door, temperature
+from project.demo import (
+    BATTERY,
+    DEMO_SITES,
+    MODE,
+    Habit,
+    Stamp,
+    door,
+    temperature,
+)
 from workers.fleet.crew import Pace, crews_of, mass_crews
 from workers.fleet.devices import BUFFER_SAMPLES, Device, Message, Profile, malformed
 from workers.protocols.decode import decode
@@ -153,11 +163,11 @@ def test_a_gateway_only_beats():
         ("us", lambda ts: ts / 1e6),
         (
             "iso",
-            lambda ts: __import__("datetime").datetime.fromisoformat(ts).timestamp(),
+            lambda ts: datetime.fromisoformat(ts).timestamp(),
         ),
     ],
 )
-def test_it_stamps_in_the_unit_of_its_make(stamp: str, read: Callable):
+def test_it_stamps_in_the_unit_of_its_make(stamp: Stamp, read: Callable[[Any], float]):
     device = Device(replace(PROFILE, stamp=stamp))
 
     for at, message in run(device, seconds=30):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 from rest_framework_simplejwt.tokens import AccessToken
@@ -16,7 +18,7 @@ def client_of(user: User | None) -> APIClient:
     return client
 
 
-def is_error(body: dict) -> bool:
+def is_error(body: dict[str, Any]) -> bool:
     """Return whether this is the one shape of all errors."""
     return (
         set(body) == {"code", "message", "fields"}

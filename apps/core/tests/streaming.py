@@ -49,6 +49,7 @@ def web_server() -> Iterator[int]:
         port=0,
         lifespan="on",
         log_config=None,
+        access_log=False,
         timeout_graceful_shutdown=5,
     )
     server = uvicorn.Server(config)

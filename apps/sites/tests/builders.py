@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.conf import settings
 from django.utils import timezone
 
@@ -30,7 +32,7 @@ def report_on(row: MqttConnection, **fields: object) -> Report:
     """Return what the owner of the shard would say now."""
     shard = shard_of(row.site_id, settings.MQTT_SHARDS)
     row.refresh_from_db()
-    said: dict = {
+    said: dict[str, Any] = {
         "status": Status.CONNECTED,
         "reason": "",
         "detail": "",

@@ -61,7 +61,7 @@ def test_everything_can_be_chosen(superuser):
         ("code", "+"),
         ("code", "#"),
         ("code", "$SYS"),
-        ("code", "a\n"),
+        ("code", "a\nb"),
         ("code", "é"),
         ("code", "x" * 65),
         ("timezone", "Mars/Base"),

@@ -43,9 +43,10 @@ class Page(HTMLParser):
                 self.problems.append(f"<{tag}> has {name}")
         if tag == "img" and "alt" not in found:
             self.problems.append("<img> without alt")
-        if tag == "script" and found.get("type") != "application/json":
-            if not found.get("src", "").startswith("/static/"):
-                self.problems.append(f"<script> {found}")
+        is_data = found.get("type") == "application/json"
+        is_ours = found.get("src", "").startswith("/static/")
+        if tag == "script" and not is_data and not is_ours:
+            self.problems.append(f"<script> {found}")
 
     def handle_endtag(self, tag):
         if not self._open or self._open.pop() != tag:
@@ -68,7 +69,9 @@ class Page(HTMLParser):
     def text(self) -> str:
         return " ".join(self.texts)
 
-    def with_attribute(self, name: str, value: str | None = None) -> list[dict]:
+    def with_attribute(
+        self, name: str, value: str | None = None
+    ) -> list[dict[str, str]]:
         return [
             found
             for _, found in self.elements

@@ -39,7 +39,7 @@ def messages_of_python(path: Path) -> set[str]:
         if name in FUNCTIONS:
             for argument in node.args:
                 if isinstance(argument, ast.Constant) and argument.value:
-                    found.add(argument.value)
+                    found.add(str(argument.value))
     return found
 
 

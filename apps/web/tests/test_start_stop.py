@@ -12,10 +12,12 @@ def sent(monkeypatch):
     """What would be sent to the workers."""
     found: list[tuple[str, int]] = []
     for name in ("send_ensure", "send_drop"):
-        monkeypatch.setattr(
-            f"apps.sites.commands.{name}",
-            lambda site_id, name=name: found.append((name, site_id)) or True,
-        )
+
+        def send(site_id, name=name):
+            found.append((name, site_id))
+            return True
+
+        monkeypatch.setattr(f"apps.sites.commands.{name}", send)
     return found
 
 

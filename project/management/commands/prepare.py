@@ -23,7 +23,7 @@ from apps.telemetry.partitions import ensure_ahead
 from project import env
 from project.beat import retire_removed_entries
 
-_LOCK_KEY = 7_201_190_318  # chosen at random, ours alone
+LOCK_KEY = 7_201_190_318  # chosen at random, ours alone
 
 
 class Command(BaseCommand):
@@ -69,7 +69,7 @@ def _one_at_a_time() -> Iterator[None]:
     """Hold a lock on the database, and lift the limits meant for web requests."""
     with connection.cursor() as cursor:
         cursor.execute("SET statement_timeout = 0")
-        cursor.execute("SELECT pg_advisory_lock(%s)", [_LOCK_KEY])
+        cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK_KEY])
     try:
         yield
     finally:

@@ -35,17 +35,21 @@ DEMO_MALFORMED = 0.003  # one every few minutes, so that the quarantine is not e
 TTY_EVERY_S, LOG_EVERY_S = 2.0, 30.0
 
 
+def _wrong(problem: str) -> argparse.ArgumentTypeError:
+    return argparse.ArgumentTypeError(problem)
+
+
 def _above_zero(text: str) -> int:
     value = int(text)
     if value < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")  # noqa: EM101 (argparse's way)
+        raise _wrong("must be 1 or more")
     return value
 
 
 def _positive(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError("must be more than 0")  # noqa: EM101
+        raise _wrong("must be more than 0")
     return value
 
 
@@ -57,7 +61,7 @@ def _rate(text: str) -> float:
 def _share(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError("must be from 0 to 1")  # noqa: EM101
+        raise _wrong("must be from 0 to 1")
     return value
 
 
@@ -134,7 +138,7 @@ class Command(BaseCommand):
             return Progress(LOG_EVERY_S, lambda line: log.info("fleet: %s", line))
         return Progress(
             TTY_EVERY_S,
-            lambda line: self.stderr.write(f"\r\x1b[2K{line}", self.style.NOTICE, ""),
+            lambda line: self.stderr.write(f"\r\x1b[2K{line}", str, ""),
         )
 
     def _report(self, tally: Tally, *, as_json: bool) -> None:

@@ -19,7 +19,7 @@ function applyFilter() {
     shown += fits;
   }
   document.getElementById("no-match").hidden = shown > 0 || rows.length === 0;
-  for (const chip of form.querySelectorAll("button[name=status]")) {
+  for (const chip of form.querySelectorAll(".chip")) {
     chip.setAttribute("aria-pressed", String(chip.value === wantedStatus));
   }
 }
@@ -35,7 +35,8 @@ function remember() {
 input.addEventListener("input", () => { applyFilter(); remember(); });
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  if (event.submitter?.name === "status") wantedStatus = event.submitter.value;
+  const chip = event.submitter; // Enter in the field presses the default button
+  if (chip?.name === "status" && !("default" in chip.dataset)) wantedStatus = chip.value;
   applyFilter();
   remember();
 });

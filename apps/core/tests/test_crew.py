@@ -1,0 +1,147 @@
+"""The threads that begin streams: how many, how they end, what they leave behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import time
+from contextvars import ContextVar
+
+import pytest
+from django.db import connection
+
+from apps.core.crew import Crew
+from apps.core.tests.streaming import wait_for
+
+word: ContextVar[str] = ContextVar("word")
+
+
+def test_it_returns_what_the_work_returns_and_raises_what_it_raises() -> None:
+    async def scenario() -> None:
+        crew = Crew(2, "test")
+
+        assert await crew.run(lambda: 7) == 7
+        with pytest.raises(ZeroDivisionError):
+            await crew.run(lambda: 1 // 0)
+        assert await crew.run(lambda: 8) == 8
+
+    asyncio.run(scenario())
+
+
+def test_it_works_on_as_many_pieces_at_once_as_it_has_threads() -> None:
+    at_once: list[int] = []
+    running = 0
+    lock = threading.Lock()
+
+    def work() -> None:
+        nonlocal running
+        with lock:
+            running += 1
+            at_once.append(running)
+        time.sleep(0.01)
+        with lock:
+            running -= 1
+
+    async def scenario() -> None:
+        crew = Crew(3, "test")
+        await asyncio.gather(*(crew.run(work) for _ in range(30)))
+
+    asyncio.run(scenario())
+
+    assert len(at_once) == 30
+    assert max(at_once) == 3
+
+
+def test_work_whose_caller_is_gone_does_not_begin() -> None:
+    done: list[str] = []
+    go = threading.Event()
+
+    async def scenario() -> None:
+        crew = Crew(1, "test")
+        first = asyncio.create_task(crew.run(lambda: go.wait(10)))
+        second = asyncio.create_task(crew.run(lambda: done.append("second")))
+        await asyncio.sleep(0.05)
+        second.cancel()
+        await asyncio.sleep(0.05)
+        go.set()
+        await first
+        await crew.run(lambda: done.append("third"))
+
+    asyncio.run(scenario())
+
+    assert done == ["third"]
+
+
+def test_the_work_sees_its_callers_context() -> None:
+    async def scenario() -> str:
+        word.set("hello")
+        return await Crew(1, "test").run(word.get)
+
+    assert asyncio.run(scenario()) == "hello"
+
+
+def test_a_crew_that_nobody_needs_goes_home() -> None:
+    crew = Crew(3, "soon-gone")
+    assert _threads_named("soon-gone") == 3
+
+    del crew
+    gc.collect()
+
+    wait_for(lambda: _threads_named("soon-gone") == 0)
+
+
+def _threads_named(name: str) -> int:
+    return sum(thread.name.startswith(name) for thread in threading.enumerate())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_connections_are_shared_in_a_queue_and_closed_in_the_quiet() -> None:
+    def backend() -> int:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            (pid,) = cursor.fetchone()
+        return int(pid)
+
+    async def scenario() -> list[int]:
+        crew = Crew(2, "test")
+        used = await asyncio.gather(*(crew.run(backend) for _ in range(40)))
+        await asyncio.to_thread(wait_for, lambda: not _still_there(set(used)))
+        return used
+
+    used = asyncio.run(scenario())
+
+    assert len(set(used)) <= 4  # two threads; a thread may find the queue empty once
+
+
+def _still_there(pids: set[int]) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(%s)", [list(pids)]
+        )
+        (count,) = cursor.fetchone()
+    connection.close()
+    return bool(count)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_broken_connection_does_not_spoil_the_next_work() -> None:
+    def break_it() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    def use_it() -> int:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            (one,) = cursor.fetchone()
+        return int(one)
+
+    async def scenario() -> list[int | BaseException]:
+        crew = Crew(1, "test")
+        work = [crew.run(break_it), *(crew.run(use_it) for _ in range(3))]
+        return await asyncio.gather(*work, return_exceptions=True)
+
+    broken, *fine = asyncio.run(scenario())
+
+    assert isinstance(broken, Exception)
+    assert fine == [1, 1, 1]

@@ -1,0 +1,305 @@
+"""The whole system as its users meet it: real processes, reached over HTTP and MQTT.
+
+One `System` is a database of its own on the test PostgreSQL, a Valkey of its own (so
+that it may be killed), web, default, beat, and MQTT workers.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+import httpx
+import psycopg2
+
+from embedded.ports import free_port
+from embedded.valkey import Valkey
+
+ROOT = Path(__file__).resolve().parent.parent
+ADMIN = ("root", "Correct-Horse-9")
+INSTANCE = "test_back"
+
+# What a thing usually takes, times ten, on a machine that does other work as well.
+PATIENCE_S = 30.0
+
+COMMANDS = {
+    "web": "uvicorn project.asgi:application --port {port} --log-level warning "
+    "--timeout-graceful-shutdown 2 --no-access-log",
+    "default": "celery -A project worker -P threads -c 4 -Q default -n default@%h "
+    "--without-gossip --without-mingle",
+    "beat": "celery -A project beat",
+}
+MQTT_COMMAND = (
+    "celery -A workers worker -P threads -c 4 -Q {queues} -n {name}@%h "
+    "--without-gossip --without-mingle"
+)
+
+
+def until(
+    check: Callable[[], Any],
+    what: str,
+    timeout_s: float = PATIENCE_S,
+    every_s: float = 0.02,
+) -> Any:
+    """Return the first true answer; fail with the last one after the timeout."""
+    end = time.monotonic() + timeout_s
+    while True:
+        answer = check()
+        if answer:
+            return answer
+        if time.monotonic() > end:
+            message = f"not in {timeout_s:.0f} s: {what} (last: {answer!r})"
+            raise AssertionError(message)
+        time.sleep(every_s)
+
+
+class Process:
+    """A process of the system with its output in a file."""
+
+    def __init__(self, name: str, command: str, env: dict[str, str], log: Path) -> None:
+        self.name, self.command, self.env, self.log = name, command, env, log
+        self.popen: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as out:
+            self.popen = subprocess.Popen(
+                self.command.split(),
+                cwd=ROOT,
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        assert self.popen is not None
+        return self.popen.pid
+
+    def kill(self) -> None:
+        assert self.popen is not None
+        self.popen.kill()
+        self.popen.wait()
+
+    def terminate(self, timeout_s: float = 60) -> float:
+        """Return how long a clean stop took, in seconds."""
+        assert self.popen is not None
+        started = time.monotonic()
+        self.popen.send_signal(signal.SIGTERM)
+        self.popen.wait(timeout_s)
+        return time.monotonic() - started
+
+    def stop(self) -> None:
+        if self.popen is None or self.popen.poll() is not None:
+            return
+        try:
+            self.terminate(15)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+
+class System:
+    """Starts in `__enter__`, ends everything in `__exit__`."""
+
+    def __init__(self, folder: Path, *, workers: dict[str, str], **env: str) -> None:
+        self.folder = folder
+        self.valkey = Valkey(folder / "valkey")
+        self.database = f"system_{uuid4().hex[:10]}"
+        self.port = free_port()
+        self.processes: dict[str, Process] = {}
+        self._workers = workers
+        self._extra = env
+        self._token = ""
+
+    def __enter__(self) -> System:
+        self.valkey.start()
+        self._sql_on_server(f"CREATE DATABASE {self.database}")
+        bin_dir = Path(sys.executable).parent
+        self.env = {
+            **os.environ,
+            "PATH": f"{bin_dir}:{os.environ['PATH']}",
+            "DATABASE_URL": self.dsn,
+            "REDIS_URL": self.valkey.url,
+            "MQTT_INSTANCE_ID": INSTANCE,
+            "ADMIN_USERNAME": ADMIN[0],
+            "ADMIN_PASSWORD": ADMIN[1],
+            "RECONCILE_INTERVAL": "3",
+            "OFFLINE_CHECK_INTERVAL": "3",
+            **self._extra,
+        }
+        subprocess.run(
+            [sys.executable, "manage.py", "prepare"],
+            cwd=ROOT,
+            env=self.env,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        for name, command in COMMANDS.items():
+            self.add(name, command.format(port=self.port))
+        for name, queues in self._workers.items():
+            self.add_worker(name, queues)
+        until(self._is_up, "the web answers and the shards are owned", 120)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.processes.values():
+            if process.popen is not None and process.popen.poll() is None:
+                process.popen.send_signal(signal.SIGTERM)
+        for process in self.processes.values():
+            process.stop()
+        self.valkey.stop()
+        self._sql_on_server(f"DROP DATABASE {self.database} WITH (FORCE)")
+
+    def _is_up(self) -> bool:
+        for process in self.processes.values():
+            assert process.popen is not None
+            if process.popen.poll() is not None:
+                tail = process.log.read_text(errors="replace")[-2000:]
+                message = f"{process.name} ended:\n{tail}"
+                raise AssertionError(message)
+        try:
+            live = httpx.get(f"{self.url}/api/v1/mqtt/health/live/", timeout=2)
+        except httpx.TransportError:
+            return False
+        owned = self.sql("SELECT count(*) FROM sites_shardlease WHERE owner <> ''")
+        return live.status_code == 200 and owned[0][0] == 2
+
+    def add(self, name: str, command: str) -> Process:
+        process = Process(name, command, self.env, self.folder / f"{name}.log")
+        self.processes[name] = process
+        process.start()
+        return process
+
+    def add_worker(
+        self, name: str, queues: str = "mqtt.shard.0,mqtt.shard.1"
+    ) -> Process:
+        return self.add(name, MQTT_COMMAND.format(name=name, queues=queues))
+
+    # -- HTTP ------------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def token(self, username: str = ADMIN[0], password: str = ADMIN[1]) -> str:
+        answer = httpx.post(
+            f"{self.url}/api/v1/auth/token/",
+            json={"username": username, "password": password},
+        )
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["access"])
+
+    def call(self, method: str, path: str, expect: int = 200, **kwargs: Any) -> Any:
+        """Call the API as the superuser."""
+        self._token = self._token or self.token()
+        answer = httpx.request(
+            method,
+            f"{self.url}/api/v1/{path}",
+            timeout=PATIENCE_S,
+            headers={"Authorization": f"Bearer {self._token}"},
+            **kwargs,
+        )
+        assert answer.status_code == expect, f"{method} {path}: {answer.text}"
+        return answer.json() if answer.content else None
+
+    def make_site(self, name: str, port: int, **connection: Any) -> dict[str, Any]:
+        site = self.call("POST", "sites/", 201, json={"name": name})
+        self.call(
+            "PATCH",
+            f"mqtt/sites/{site['id']}/connection/",
+            json={"broker_host": "127.0.0.1", "broker_port": port, **connection},
+        )
+        return dict(site)
+
+    def start_site(self, site: dict[str, Any]) -> None:
+        self.call("POST", f"mqtt/sites/{site['id']}/start/")
+
+    def stop_site(self, site: dict[str, Any]) -> None:
+        self.call("POST", f"mqtt/sites/{site['id']}/stop/")
+
+    def status(self, site: dict[str, Any]) -> dict[str, Any]:
+        return dict(self.call("GET", f"mqtt/sites/{site['id']}/status/"))
+
+    def wait_status(
+        self,
+        site: dict[str, Any],
+        status: str,
+        reason: str | None = None,
+        timeout_s: float = PATIENCE_S,
+    ) -> dict[str, Any]:
+        def is_so() -> dict[str, Any] | None:
+            seen = self.status(site)
+            same = seen["status"] == status and reason in (None, seen["reason"])
+            last[:] = [seen["status"], seen["reason"], seen["error_message"]]
+            return seen if same else None
+
+        last: list[Any] = []
+        try:
+            return dict(until(is_so, f"{status} {reason or ''}", timeout_s))
+        except AssertionError as error:
+            message = f"{error}; it is {last}"
+            raise AssertionError(message) from None
+
+    def connect(self, site: dict[str, Any]) -> dict[str, Any]:
+        self.start_site(site)
+        return self.wait_status(site, "connected")
+
+    # -- the database ----------------------------------------------------------
+
+    @property
+    def dsn(self) -> str:
+        parts = urlsplit(os.environ["DATABASE_URL"])
+        return urlunsplit(parts._replace(path=f"/{self.database}"))
+
+    @contextmanager
+    def db(self) -> Iterator[Any]:
+        connection = psycopg2.connect(self.dsn)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def sql(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self.db() as connection, connection, connection.cursor() as cursor:
+            cursor.execute(statement, values)
+            return list(cursor.fetchall()) if cursor.description else []
+
+    def values_of(self, site: dict[str, Any], key: str = "n") -> list[float]:
+        """Return every stored value of the site's sensors with this key, sorted."""
+        rows = self.sql(
+            "SELECT r.value FROM telemetry_reading r "
+            "JOIN devices_sensordevice s ON s.id = r.sensor_id "
+            "JOIN devices_datalogger d ON d.id = s.datalogger_id "
+            "WHERE d.site_id = %s AND s.key = %s ORDER BY 1",
+            site["id"],
+            key,
+        )
+        return [row[0] for row in rows]
+
+    def stats_of(self, site: dict[str, Any]) -> dict[str, int]:
+        names = ("received", "stored", "duplicate", "quarantined", "dropped")
+        rows = self.sql(
+            f"SELECT {', '.join(names)} FROM sites_connectionstats t "
+            "JOIN sites_mqttconnection c ON c.id = t.connection_id "
+            "WHERE c.site_id = %s",
+            site["id"],
+        )
+        return dict(zip(names, rows[0], strict=True))
+
+    @staticmethod
+    def _sql_on_server(statement: str) -> None:
+        connection = psycopg2.connect(os.environ["DATABASE_URL"])
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+        connection.close()

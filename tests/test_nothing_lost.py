@@ -1,0 +1,230 @@
+"""QoS 1 messages that the broker confirmed are stored once, whatever happens to us."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from embedded.broker import Broker
+from tests.fakebroker import FakeBroker
+from tests.mqtt import Peer
+from tests.system import System, until
+
+pytestmark = pytest.mark.system
+
+
+def test_ten_thousand_messages_at_once_are_stored_once(
+    system: System, broker: Broker
+) -> None:
+    site = system.make_site("Burst", broker.port)
+    system.connect(site)
+
+    with Peer(broker.port) as peer:
+        for n in range(10_000):
+            topic = f"{site['code']}/datalogger/monstro/{n % 20}/data"
+            peer.publish(topic, {"values": {"n": n}}, tag=n)
+        until(lambda: len(peer.acked) == 10_000, "the broker took all", 120)
+    until(lambda: system.stats_of(site)["received"] >= 10_000, "all came in", 120)
+
+    assert system.values_of(site) == list(range(10_000))
+    assert system.stats_of(site)["stored"] == 10_000
+
+
+def test_a_puback_leaves_only_after_the_commit(system: System) -> None:
+    """Looked at from outside: at the moment of each PUBACK the row is there."""
+    unseen: list[int] = []
+    with system.db() as connection:
+        connection.autocommit = True
+
+        def look(mid: int) -> None:
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT 1 FROM telemetry_reading r "
+                    "JOIN devices_sensordevice s ON s.id = r.sensor_id "
+                    "WHERE s.key = 'strict' AND r.value = %s",
+                    [mid],
+                )
+                if cursor.fetchone() is None:
+                    unseen.append(mid)
+
+        with FakeBroker(look) as fake:
+            site = system.make_site("Strict", fake.port)
+            system.connect(site)
+
+            for mid in range(1, 301):
+                payload = b'{"values": {"strict": %d}}' % mid
+                fake.send(mid, f"{site['code']}/datalogger/a/1/data", payload)
+            until(lambda: len(fake.pubacks) == 300, "all PUBACKs")
+
+            system.stop_site(site)
+            system.wait_status(site, "disconnected")
+    assert unseen == []
+    assert fake.pubacks == list(range(1, 301))  # in the order of receipt
+
+
+def test_while_nothing_can_be_committed_nothing_is_acknowledged(system: System) -> None:
+    with FakeBroker() as fake:
+        site = system.make_site("Held", fake.port)
+        system.connect(site)
+        blocker = psycopg2.connect(system.dsn)
+        with blocker.cursor() as cursor:
+            # Readings can be inserted no more: every batch waits and fails.
+            cursor.execute("LOCK TABLE telemetry_reading IN ACCESS EXCLUSIVE MODE")
+
+        for mid in range(1, 51):
+            payload = b'{"values": {"n": %d}}' % mid
+            fake.send(mid, f"{site['code']}/datalogger/a/1/data", payload)
+        time.sleep(
+            7
+        )  # longer than the lock timeout: the batch has failed and is retried
+
+        assert fake.pubacks == []
+        blocker.rollback()
+        blocker.close()
+        until(lambda: len(fake.pubacks) == 50, "acknowledged once the lock is gone", 60)
+        assert system.values_of(site) == list(range(1, 51))
+        system.stop_site(site)
+        system.wait_status(site, "disconnected")
+
+
+def test_a_redelivery_is_counted_and_not_stored(system: System) -> None:
+    """DUP, the same id and content, after the link was cut: the PUBACK got lost."""
+    with FakeBroker() as fake:
+        site = system.make_site("Again", fake.port)
+        system.connect(site)
+        topic, body = f"{site['code']}/datalogger/a/1/data", b'{"values": {"n": 5}}'
+        fake.send(1, topic, body)
+        until(lambda: fake.pubacks == [1], "the first PUBACK")
+
+        fake.cut()
+        system.start_site(site)  # a person does not wait for the back-off
+        fake.wait_connects(2)
+        fake.send(1, topic, body, dup=True)
+        fake.send(2, topic, body)  # an equal reading that is another one
+
+        until(lambda: fake.pubacks == [1, 1, 2], "both acknowledged")
+        assert system.values_of(site) == [5, 5]
+        assert system.stats_of(site) == {
+            "received": 3,
+            "stored": 2,
+            "duplicate": 1,
+            "quarantined": 0,
+            "dropped": 0,
+        }
+        system.stop_site(site)
+        system.wait_status(site, "disconnected")
+
+
+@pytest.mark.parametrize("is_standby", [False, True], ids=["restarted", "standby"])
+def test_a_killed_worker_loses_and_doubles_nothing(
+    tmp_path: Path, broker: Broker, is_standby: bool
+) -> None:
+    with System(tmp_path, workers={"mqtt0": "mqtt.shard.0,mqtt.shard.1"}) as system:
+        sites = [system.make_site(f"Load {n}", broker.port) for n in range(4)]
+        for site in sites:
+            system.connect(site)
+        if is_standby:
+            system.add_worker("mqtt9")
+            time.sleep(5)
+        counts = [0] * len(sites)
+        stop = threading.Event()
+        with Peer(broker.port) as peer:
+
+            def load() -> None:
+                n = 0
+                while not stop.is_set():
+                    for place, site in enumerate(sites):
+                        topic = f"{site['code']}/datalogger/a/{n % 3}/data"
+                        peer.publish(topic, {"values": {"n": n}}, tag=n * 10 + place)
+                        counts[place] = n + 1
+                    n += 1
+                    stop.wait(0.05)
+
+            publishing = threading.Thread(target=load)
+            publishing.start()
+            time.sleep(3)
+            system.processes["mqtt0"].kill()
+            killed = time.monotonic()
+            if not is_standby:
+                system.processes["mqtt0"].start()
+            epochs = system.sql("SELECT max(epoch) FROM sites_shardlease")[0][0]
+            until(
+                lambda: (
+                    system.sql(
+                        "SELECT count(*) FROM sites_mqttconnection "
+                        "WHERE status = 'connected' AND report_epoch > %s",
+                        epochs,
+                    )[0][0]
+                    == len(sites)
+                ),
+                "all sites connected again",
+                120,
+            )
+            took_s = time.monotonic() - killed
+            time.sleep(2)
+            stop.set()
+            publishing.join()
+            until(lambda: len(peer.acked) == sum(counts), "the broker took all", 60)
+        for site, count in zip(sites, counts, strict=True):
+            until(
+                lambda site=site, count=count: len(system.values_of(site)) >= count,
+                "everything is stored",
+                60,
+            )
+
+            assert system.values_of(site) == list(range(count))
+        assert took_s < 120
+
+
+def test_a_clean_stop_stores_what_came_and_frees_the_shards(
+    tmp_path: Path, broker: Broker
+) -> None:
+    with System(tmp_path, workers={"mqtt0": "mqtt.shard.0,mqtt.shard.1"}) as system:
+        sites = [system.make_site(f"Many {n}", broker.port) for n in range(200)]
+        for site in sites:
+            system.start_site(site)
+        until(
+            lambda: (
+                system.sql(
+                    "SELECT count(*) FROM sites_mqttconnection "
+                    "WHERE status = 'connected'"
+                )[0][0]
+                == 200
+            ),
+            "200 connections",
+            120,
+        )
+        with Peer(broker.port) as peer:
+            for site in sites:
+                peer.publish(
+                    f"{site['code']}/datalogger/a/1/data", {"values": {"n": 1}}, tag=1
+                )
+            took_s = system.processes["mqtt0"].terminate()
+
+            assert took_s < 20  # 1 s usually
+            owners = system.sql("SELECT owner FROM sites_shardlease")
+            assert {row[0] for row in owners} == {""}
+            peer.subscribe("+/backend/status")
+            until(
+                lambda: all(
+                    peer.heard.get(f"{site['code']}/backend/status", [])[-1:]
+                    == [b"offline"]
+                    for site in sites
+                ),
+                "offline on every status topic",
+            )
+        received, stored = system.sql(
+            "SELECT sum(received), sum(stored) FROM sites_connectionstats"
+        )[0]
+        assert received == stored
+        system.processes["mqtt0"].start()
+        until(
+            lambda: sum(len(system.values_of(site)) for site in sites) == 200,
+            "what was not acknowledged came again",
+            120,
+            every_s=1,
+        )

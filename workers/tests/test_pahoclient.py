@@ -1,0 +1,120 @@
+"""What we rely on inside paho 2.2, and the buffering that we add to it."""
+
+from __future__ import annotations
+
+import inspect
+import struct
+
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion
+
+from workers.pahoclient import BufferedClient
+from workers.tests.peers import PUBACK, publish, wired
+
+TOPIC = b"site_003/datalogger/monstro/15/data"
+
+
+def test_paho_still_has_the_methods_that_we_override():
+    assert list(inspect.signature(Client._sock_recv).parameters) == ["self", "bufsize"]
+    assert list(inspect.signature(Client._sock_send).parameters) == ["self", "buf"]
+    assert list(inspect.signature(Client._sock_close).parameters) == ["self"]
+    assert "_sock_recv(" in inspect.getsource(Client._packet_read)
+    assert "_sock_send(" in inspect.getsource(Client._packet_write)
+
+
+def test_paho_still_says_how_long_the_coming_packet_is():
+    client = BufferedClient(CallbackAPIVersion.VERSION2)
+
+    assert client.announced_bytes == 0
+
+
+def test_paho_still_keeps_a_messages_topic_as_bytes():
+    assert MQTTMessage(mid=1, topic=b"\xff")._topic == b"\xff"
+
+
+def test_packets_may_come_in_any_pieces():
+    sent = b"".join(
+        publish(TOPIC, b"%d" % n, qos=n % 2, mid=n + 1) for n in range(20)
+    )
+    with wired() as pair:
+        pair.greeted()
+
+        for n in range(0, len(sent), 7):
+            pair.peer.send(sent[n : n + 7])
+            if pair.link.sock is not None:
+                pair.link.on_readable()
+
+        messages = pair.messages(20)
+    assert [message.payload for message in messages] == [b"%d" % n for n in range(20)]
+
+
+def test_acknowledgements_leave_together_and_in_order():
+    with wired() as pair:
+        pair.greeted()
+        for mid in (5, 3, 65_535, 9):
+            pair.peer.send(publish(TOPIC, qos=1, mid=mid))
+        pair.messages(4)
+
+        pair.link.acknowledge([5, 3, 65_535, 9])
+
+        data = pair.peer.sock.recv(65_536)  # one piece, hence one call
+    assert data == b"".join(
+        bytes([PUBACK, 2]) + struct.pack("!H", mid) for mid in (5, 3, 65_535, 9)
+    )
+
+
+def test_thousands_of_acknowledgements_arrive_through_a_full_socket():
+    mids = list(range(1, 40_001))
+    with wired() as pair:
+        pair.greeted()
+        pair.link.acknowledge(mids * 8)  # 1.3 MB: more than loopback buffers hold
+
+        received = b""
+        while len(received) < 4 * 8 * len(mids):
+            received += pair.peer.sock.recv(1_000_000)
+            if pair.link.wants_write:
+                pair.link.on_writable()
+
+        assert not pair.link.wants_write
+    assert list(struct.iter_unpack("!BBH", received)) == [
+        (PUBACK, 2, mid) for mid in mids * 8
+    ]
+
+
+def test_what_is_said_after_acknowledgements_stays_behind_them():
+    with wired() as pair:
+        pair.greeted()
+
+        pair.link._client.ack(1, 1)
+        pair.link.publish("site_003/backend/status", "online", qos=1, retain=True)
+        pair.link._client.ack(2, 1)
+        pair.flushed()
+
+        kinds = [pair.peer.read()[0] & 0xF0 for _ in range(3)]
+    assert kinds == [PUBACK, 0x30, PUBACK]
+
+
+def test_a_flood_is_read_a_mebibyte_at_a_time():
+    """Else one site's storm would keep the loop from all the others."""
+    one = publish(TOPIC, b"x" * 1_000)
+    with wired() as pair:
+        pair.greeted()
+        pair.peer.sock.setblocking(False)
+        stock = one * 8_000
+        sent = 0
+
+        def send() -> None:
+            nonlocal sent
+            try:
+                while sent < len(stock):
+                    sent += pair.peer.sock.send(stock[sent : sent + 500_000])
+            except BlockingIOError:
+                return
+
+        pair.heard.in_sink = lambda _: send()
+        send()
+        pair.link.on_readable()
+        read_at_once = len(pair.heard.messages) * len(one)
+
+        assert 0 < read_at_once <= 1_200_000
+        assert len(pair.messages(8_000)) == 8_000
