@@ -26,15 +26,18 @@ class FakeBroker:
         self._server = socket.create_server(("127.0.0.1", 0))
         self._client: socket.socket | None = None
         self.port: int = self._server.getsockname()[1]
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
 
     def __enter__(self) -> FakeBroker:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
-        if self._client is not None:
-            self._client.close()
+        if self._client is not None and self._client.fileno() != -1:
+            self._client.shutdown(socket.SHUT_RDWR)
+        self._thread.join(10)
 
     def send(self, mid: int, topic: str, payload: bytes, *, dup: bool = False) -> None:
         """Send a QoS 1 PUBLISH to the connected client."""
@@ -62,8 +65,9 @@ class FakeBroker:
         while True:
             try:
                 self._client, _ = self._server.accept()
-                while self._packet(self._client):
-                    pass
+                with self._client:
+                    while self._packet(self._client):
+                        pass
             except OSError:
                 if self._server.fileno() == -1:
                     return

@@ -195,6 +195,7 @@ class System:
         answer = httpx.post(
             f"{self.url}/api/v1/auth/token/",
             json={"username": username, "password": password},
+            timeout=PATIENCE_S,
         )
         assert answer.status_code == 200, answer.text
         return str(answer.json()["access"])

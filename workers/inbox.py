@@ -17,7 +17,9 @@ MAX_MESSAGES = 40_000
 MAX_BYTES = 64 * 1024 * 1024
 CONNECTION_MESSAGES = 20_000
 CONNECTION_BYTES = 32 * 1024 * 1024
-FAIR_MESSAGES = 1_000  # a connection with fewer is not the one that fills the worker
+# A connection with less than both is not the one that fills the worker.
+FAIR_MESSAGES = 1_000
+FAIR_BYTES = 4 * 1024 * 1024
 RESUME_AT = 0.5  # of the bound
 
 OVERHEAD_BYTES = 400  # of a message's Python objects, beside topic and payload
@@ -71,7 +73,8 @@ class Inbox:
         self._queue.append(message)
         if not self._has_some.is_set():
             self._has_some.set()
-        if self._is_full(load) and load.count >= FAIR_MESSAGES:
+        is_small = load.count < FAIR_MESSAGES and load.size < FAIR_BYTES
+        if message.qos and not is_small and self._is_full(load):
             self.overfull.add(message.connection_id)
 
     def _is_full(self, load: _Load, share: float = 1.0) -> bool:

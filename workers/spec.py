@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.conf import settings
 
@@ -107,6 +107,9 @@ def spec_of(row: MqttConnection) -> ConnectionSpec:
         problem = str(error)
     if not row.broker_host:
         problem = "No broker host is set"
+    zone = _zone(site.timezone)
+    if zone is None:
+        problem = f"The time zone '{site.timezone}' is not known here"
     filters = tuple(
         (f"{site.code}/{topic.pattern}", min(topic.qos, MAX_QOS))
         for topic in row.topics.all()
@@ -117,13 +120,14 @@ def spec_of(row: MqttConnection) -> ConnectionSpec:
         *DEFAULT_PATTERNS,
         *(topic.pattern for topic in row.topics.all() if not topic.is_active),
     ]
+    held = [*(f"{site.code}/{pattern}" for pattern in known), *row.subscribed_topics]
     return ConnectionSpec(
         connection_id=row.pk,
         site_id=site.pk,
         shard=shard_of(site.pk, settings.MQTT_SHARDS),
         generation=row.generation,
         code=site.code,
-        zone=ZoneInfo(site.timezone),
+        zone=zone or ZoneInfo("UTC"),
         host=row.broker_host,
         port=row.broker_port,
         client_id=client_id(row.client_id_prefix, site.pk),
@@ -139,13 +143,16 @@ def spec_of(row: MqttConnection) -> ConnectionSpec:
         has_will=settings.MQTT_LWT_ENABLED,
         tls=tls,
         filters=filters,
-        unwanted=tuple(
-            name
-            for name in dict.fromkeys(f"{site.code}/{p}" for p in known)
-            if name not in wanted
-        ),
+        unwanted=tuple(name for name in dict.fromkeys(held) if name not in wanted),
         problem=problem,
     )
+
+
+def _zone(name: str) -> ZoneInfo | None:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: a folder's name
+        return None
 
 
 def client_id(prefix: str, site_id: int) -> str:

@@ -92,14 +92,14 @@ class Writer:
         while not self._give_up.is_set():
             messages = self._inbox.take(BATCH, IDLE_S)
             self.last_turn = time.monotonic()
-            if not messages and self._stop.is_set():
-                break
             if self._forget.is_set():
                 self._forget.clear()
                 self._ingest.forget_connections()
             dropped = self._inbox.take_dropped()
             if messages or dropped:
                 self._write(messages, dropped)
+            elif self._stop.is_set():
+                break
         connection.close()
 
     def forget_connections(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -77,7 +77,9 @@ class Stream(views.Listener):  # type: ignore[misc]  # (untyped)
         self.overflow = True
         self.aevent.set()
 
-    async def body(self, manager: StreamManager, first: bytes) -> AsyncIterator[bytes]:
+    async def body(
+        self, manager: StreamManager, first: bytes
+    ) -> AsyncGenerator[bytes, None]:
         """Yield `first`, then what happens, until the stream is ended."""
         manager.add(self)
         try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from django.db import InterfaceError, OperationalError
@@ -89,7 +90,7 @@ def _refuse(status: int, code: str, message: str) -> HttpResponse:
     return JsonResponse(error_body(code, message), status=status)
 
 
-async def _body(permit: Permit, *, is_return: bool) -> AsyncIterator[bytes]:
+async def _body(permit: Permit, *, is_return: bool) -> AsyncGenerator[bytes, None]:
     """Yield a stream's bytes, the first ones at once.
 
     The id makes a browser that was cut off say so when it returns: what happened
@@ -98,5 +99,6 @@ async def _body(permit: Permit, *, is_return: bool) -> AsyncIterator[bytes]:
     first = f"retry: {random.randint(*RETRY_MS)}\nid: 1\n\n".encode()  # noqa: S311 (no secret)
     if is_return:
         first += RESYNC
-    async for part in Stream(permit).body(manager(), first):
-        yield part
+    async with aclosing(Stream(permit).body(manager(), first)) as parts:
+        async for part in parts:
+            yield part

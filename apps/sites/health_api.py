@@ -2,19 +2,52 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
 from rest_framework.permissions import AllowAny
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apps.sites.health import health, readiness
-from apps.sites.serializers import HealthSerializer, LiveSerializer, ReadySerializer
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
+
+
+class ServiceSerializer(serializers.Serializer[Any]):
+    running = serializers.BooleanField(help_text="A worker holds a lease.")
+    instance_id = serializers.CharField()
+
+
+class ConnectionCountsSerializer(serializers.Serializer[Any]):
+    total = serializers.IntegerField()
+    enabled = serializers.IntegerField()
+    healthy = serializers.IntegerField()
+    unhealthy = serializers.IntegerField()
+
+
+class HealthSerializer(serializers.Serializer[Any]):
+    status = serializers.ChoiceField(["healthy", "unhealthy"])
+    service = ServiceSerializer()
+    connections = ConnectionCountsSerializer()
+
+
+class LiveSerializer(serializers.Serializer[Any]):
+    status = serializers.ChoiceField(["alive"])
+
+
+class ChecksSerializer(serializers.Serializer[Any]):
+    database = serializers.BooleanField()
+    migrations = serializers.BooleanField()
+    redis = serializers.BooleanField()
+
+
+class ReadySerializer(serializers.Serializer[Any]):
+    status = serializers.ChoiceField(["ready", "unready"])
+    checks = ChecksSerializer()
 
 
 class Probe(APIView):

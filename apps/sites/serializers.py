@@ -278,36 +278,3 @@ class ControlSerializer(serializers.Serializer[Any]):
 
     success = serializers.BooleanField()
     message = serializers.CharField()
-
-
-class ServiceSerializer(serializers.Serializer[Any]):
-    running = serializers.BooleanField(help_text="A worker holds a lease.")
-    instance_id = serializers.CharField()
-
-
-class ConnectionCountsSerializer(serializers.Serializer[Any]):
-    total = serializers.IntegerField()
-    enabled = serializers.IntegerField()
-    healthy = serializers.IntegerField()
-    unhealthy = serializers.IntegerField()
-
-
-class HealthSerializer(serializers.Serializer[Any]):
-    status = serializers.ChoiceField(["healthy", "unhealthy"])
-    service = ServiceSerializer()
-    connections = ConnectionCountsSerializer()
-
-
-class LiveSerializer(serializers.Serializer[Any]):
-    status = serializers.ChoiceField(["alive"])
-
-
-class ChecksSerializer(serializers.Serializer[Any]):
-    database = serializers.BooleanField()
-    migrations = serializers.BooleanField()
-    redis = serializers.BooleanField()
-
-
-class ReadySerializer(serializers.Serializer[Any]):
-    status = serializers.ChoiceField(["ready", "unready"])
-    checks = ChecksSerializer()

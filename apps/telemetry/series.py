@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from django.db import DataError, transaction
+from django.db import DataError, connection, transaction
 from django.db.models import Avg, Count, Max, Min, Sum
 
 from apps.core.errors import DomainError
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from django.db.models import Aggregate, QuerySet
 
 CHUNK = 2_000  # rows fetched at a time: about 300 kB of memory, whatever the range
+# A reader that stalls longer is cut off: its open transaction keeps old rows from
+# being cleaned up and old partitions from being dropped.
+STALL_LIMIT_S = 60
 
 _FIGURES: dict[str, type[Aggregate]] = {"min": Min, "max": Max, "avg": Avg, "sum": Sum}
 
@@ -68,6 +71,11 @@ def stream(span: Range) -> Iterator[list[Point]]:
     generator closes both.
     """
     with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SET LOCAL idle_in_transaction_session_timeout = %s",
+                [f"{STALL_LIMIT_S}s"],
+            )
         chunk = []
         for row in _ordered(span).iterator(chunk_size=CHUNK):
             chunk.append(_point(*row))

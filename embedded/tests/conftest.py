@@ -25,17 +25,27 @@ def wait_for(what: Callable[[], object], timeout_s: float = WAIT_S) -> None:
         time.sleep(0.02)
 
 
+class Notes(Console):
+    """A console that keeps what dev.py says."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
 class Stage:
     """A runner and what it said, for children that are small Python programs."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.said: list[str] = []
         self.stop_request = StopRequest()
-        console = Console(None)
-        console.say = self.said.append  # type: ignore[method-assign]
+        notes = Notes()
+        self.said = notes.said
         self.runner = Runner(
-            directory / "logs", console, self.stop_request, lambda reports: None
+            directory / "logs", notes, self.stop_request, lambda reports: None
         )
 
     def spec(self, name: str, program: str, **options) -> Spec:

@@ -184,8 +184,7 @@ time.sleep(1000)
 """
     for name, tier in (("server", 1), ("worker", 2), ("edge", 3)):
         stage.runner.start(stage.spec(name, program, tier=tier))
-    for name in ("server", "worker", "edge"):
-        wait_for(lambda name=name: stage.log(name))
+    wait_for(lambda: all(stage.log(name) for name in ("server", "worker", "edge")))
 
     stage.runner.stop()
 

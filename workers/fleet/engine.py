@@ -157,9 +157,7 @@ class Engine:
         touched, self._touched = self._touched, set()
         for link in touched:
             link.pump(now)
-            if link.outbox and link.has_room():
-                self._touched.add(link)
-            self._watch(link)
+            self._after_io(link, now)
         for key, mask in self._selector.select(0 if self._touched else wait_s):
             if key.data is None:
                 self._waker.drain()
@@ -185,7 +183,7 @@ class Engine:
             parked, link.parked = link.parked, []
             for slot in parked:
                 self._schedule.put(slot, link, slot.due)
-        if link.outbox:
+        if link.can_pump():
             self._touched.add(link)
         self._watch(link)
 

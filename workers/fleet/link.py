@@ -161,12 +161,18 @@ class Link:
         waiting = len(self.outbox) + len(self.in_flight)
         return self.has_room() and waiting <= self._window - self._window // BATCH_PART
 
+    def can_pump(self) -> bool:
+        """Whether `pump` would publish something."""
+        if self.state is not LinkState.UP or self.client.want_write():
+            return False
+        return bool(self.outbox) and len(self.in_flight) < self._window
+
     def is_idle(self) -> bool:
         return not (self.outbox or self.in_flight or self.client.want_write())
 
     def pump(self, now: float) -> None:
         """Publish what waits, as far as the window allows, and write."""
-        if self.state is not LinkState.UP:
+        if not self.can_pump():
             return
         self._now = now
         publish, in_flight = self.client.publish, self.in_flight

@@ -8,7 +8,7 @@ from datetime import UTC, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apps.telemetry.facts import (
@@ -362,11 +362,12 @@ JSON = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(st.sampled_from(["ts", "values", "v", "a"]), inner)
     ),
-    max_leaves=8,
+    max_leaves=5,
 )
 PAYLOADS = st.binary(max_size=200) | JSON.map(lambda body: json.dumps(body).encode())
 
 
+@settings(max_examples=60)
 @given(topic=TOPICS, payload=PAYLOADS, pinned=st.none() | st.integers())
 def test_decode_never_raises_and_keeps_only_what_the_tables_hold(
     topic, payload, pinned
@@ -383,6 +384,7 @@ def test_decode_never_raises_and_keeps_only_what_the_tables_hold(
             assert "\0" not in sample.key + (sample.text or "")
 
 
+@settings(max_examples=30)
 @given(topic=TOPICS, payload=PAYLOADS)
 def test_decode_is_pure(topic, payload):
     assert decoded(payload, topic) == decoded(payload, topic)

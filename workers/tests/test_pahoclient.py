@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import socket
 import struct
+from contextlib import suppress
 
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
@@ -64,20 +66,27 @@ def test_acknowledgements_leave_together_and_in_order():
 
 
 def test_thousands_of_acknowledgements_arrive_through_a_full_socket():
-    mids = list(range(1, 40_001))
+    mids = list(range(1, 20_001))
     with wired() as pair:
         pair.greeted()
-        pair.link.acknowledge(mids * 8)  # 1.3 MB: more than loopback buffers hold
+        assert pair.link.sock is not None
+        pair.link.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+        pair.peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        pair.link.acknowledge(mids)
+        assert pair.link.wants_write  # not all of it did fit
 
-        received = b""
-        while len(received) < 4 * 8 * len(mids):
-            received += pair.peer.sock.recv(1_000_000)
-            if pair.link.wants_write:
-                pair.link.on_writable()
+        pair.peer.sock.setblocking(False)
+        received = bytearray()
 
-        assert not pair.link.wants_write
+        def is_all_there() -> bool:
+            with suppress(BlockingIOError):
+                received.extend(pair.peer.sock.recv(1_000_000))
+            return len(received) >= 4 * len(mids)
+
+        pair.pump(is_all_there)
+
     assert list(struct.iter_unpack("!BBH", received)) == [
-        (PUBACK, 2, mid) for mid in mids * 8
+        (PUBACK, 2, mid) for mid in mids
     ]
 
 
@@ -100,7 +109,7 @@ def test_a_flood_is_read_a_mebibyte_at_a_time():
     with wired() as pair:
         pair.greeted()
         pair.peer.sock.setblocking(False)
-        stock = one * 8_000
+        stock = one * 3_000
         sent = 0
 
         def send() -> None:
@@ -117,4 +126,4 @@ def test_a_flood_is_read_a_mebibyte_at_a_time():
         read_at_once = len(pair.heard.messages) * len(one)
 
         assert 0 < read_at_once <= 1_200_000
-        assert len(pair.messages(8_000)) == 8_000
+        assert len(pair.messages(3_000)) == 3_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine
 from typing import Any
 
 import pytest
@@ -36,7 +36,7 @@ class Opened:
 
     def __init__(self, manager: StreamManager, name: str = "") -> None:
         self.stream = Stream(permit(name))
-        self.body: AsyncIterator[bytes] = self.stream.body(manager, FIRST)
+        self.body: AsyncGenerator[bytes, None] = self.stream.body(manager, FIRST)
 
     async def start(self) -> Opened:
         assert await self.next() == FIRST
@@ -168,7 +168,7 @@ def test_a_closed_stream_leaves_nothing_behind() -> None:
     async def scenario(manager: StreamManager) -> None:
         opened = await Opened(manager).start()
 
-        await opened.body.aclose()  # type: ignore[attr-defined]
+        await opened.body.aclose()
 
         assert not manager.streams
         assert not manager.listeners_by_channel

@@ -10,7 +10,7 @@ import resource
 import secrets
 import signal
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandError
 
@@ -35,21 +35,21 @@ DEMO_MALFORMED = 0.003  # one every few minutes, so that the quarantine is not e
 TTY_EVERY_S, LOG_EVERY_S = 2.0, 30.0
 
 
-def _wrong(problem: str) -> argparse.ArgumentTypeError:
-    return argparse.ArgumentTypeError(problem)
+def _refuse(problem: str) -> NoReturn:
+    raise argparse.ArgumentTypeError(problem)
 
 
 def _above_zero(text: str) -> int:
     value = int(text)
     if value < 1:
-        raise _wrong("must be 1 or more")
+        _refuse("must be 1 or more")
     return value
 
 
 def _positive(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
-        raise _wrong("must be more than 0")
+        _refuse("must be more than 0")
     return value
 
 
@@ -61,7 +61,7 @@ def _rate(text: str) -> float:
 def _share(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 1:
-        raise _wrong("must be from 0 to 1")
+        _refuse("must be from 0 to 1")
     return value
 
 
