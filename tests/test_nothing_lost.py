@@ -119,6 +119,20 @@ def test_a_redelivery_is_counted_and_not_stored(system: System) -> None:
         system.wait_status(site, "disconnected")
 
 
+def _assert_all_stored(system: System, site: dict[str, object], count: int) -> None:
+    """Fail with what is missing and what the system says about it."""
+    end = time.monotonic() + 60
+    while len(system.values_of(site)) < count and time.monotonic() < end:
+        time.sleep(0.2)
+    stored = system.values_of(site)
+
+    assert stored == list(range(count)), {
+        "missing": sorted(set(range(count)) - set(map(int, stored))),
+        "stats": system.stats_of(site),
+        "status": system.status(site),
+    }
+
+
 @pytest.mark.parametrize("is_standby", [False, True], ids=["restarted", "standby"])
 def test_a_killed_worker_loses_and_doubles_nothing(
     tmp_path: Path, broker: Broker, is_standby: bool
@@ -170,13 +184,7 @@ def test_a_killed_worker_loses_and_doubles_nothing(
             publishing.join()
             until(lambda: len(peer.acked) == sum(counts), "the broker took all", 60)
         for site, count in zip(sites, counts, strict=True):
-            until(
-                lambda site=site, count=count: len(system.values_of(site)) >= count,
-                "everything is stored",
-                60,
-            )
-
-            assert system.values_of(site) == list(range(count))
+            _assert_all_stored(system, site, count)
         assert took_s < 120
 
 

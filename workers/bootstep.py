@@ -87,19 +87,28 @@ def _shards_of(queues: list[str]) -> list[int]:
     return sorted(known)
 
 
-def _consume(worker: Any, shard: int) -> None:  # noqa: ANN401
-    """Take a shard's commands from now on; called on the keeper's thread."""
+def _consume(worker: Any, shard: int) -> bool:  # noqa: ANN401
+    """Take a shard's commands from now on; return whether they are being taken.
+
+    Called again and again on the keeper's thread: a consumer that was just starting,
+    or that Redis made start anew, may have missed the last call.
+    """
     queues = worker.app.amqp.queues
     name = queue_name(shard)
     queues.select_add(queues[name])  # for a consumer that (re)starts later
     consumer = worker.consumer
-    if consumer is not None and consumer.task_consumer is not None:
-        consumer.call_soon(consumer.add_task_queue, name)
+    tasks = getattr(consumer, "task_consumer", None)
+    if tasks is None:
+        return False
+    if tasks.consuming_from(name):
+        return True
+    consumer.call_soon(consumer.add_task_queue, name)
+    return False
 
 
 def _cancel(worker: Any, shard: int) -> None:  # noqa: ANN401
     name = queue_name(shard)
     worker.app.amqp.queues.deselect(name)
     consumer = worker.consumer
-    if consumer is not None and consumer.task_consumer is not None:
+    if getattr(consumer, "task_consumer", None) is not None:
         consumer.call_soon(consumer.cancel_task_queue, name)

@@ -20,6 +20,7 @@ from workers import identity
 log = logging.getLogger(__name__)
 
 TAKE_EVERY_S = 2.0  # a standby is there at most 17 s after the owner died
+SERVE_EVERY_S = 0.2  # until the queues of our shards are consumed
 
 
 class LeaseKeeper:
@@ -32,6 +33,7 @@ class LeaseKeeper:
         *,
         gained: Callable[[int, int], None],
         lost: Callable[[int], None],
+        serve: Callable[[int], bool],
     ) -> None:
         """Prepare a keeper.
 
@@ -39,7 +41,9 @@ class LeaseKeeper:
             owner: unique to this process, so that its successor is someone else.
             shards: to take as soon as they are free.
             gained: called with (shard, epoch) on the keeper's thread.
-            lost: called with the shard on the keeper's thread.
+            lost: called with the shard.
+            serve: called with each of our shards at every turn; whether its
+                commands are being taken.
         """
         self.owner = owner
         self.shards = tuple(shards)
@@ -47,6 +51,7 @@ class LeaseKeeper:
         self.last_turn = time.monotonic()  # read by the watchdog
         self._gained = gained
         self._lost = lost
+        self._serve = serve
         self._stop = threading.Event()
         self._look_again = threading.Event()
 
@@ -69,9 +74,15 @@ class LeaseKeeper:
                 log.warning("leases not renewed: %s", type(error).__name__)
                 connection.close()
             self.last_turn = time.monotonic()
-            self._look_again.wait(TAKE_EVERY_S)
+            is_serving = self._serve_all()
+            self._look_again.wait(TAKE_EVERY_S if is_serving else SERVE_EVERY_S)
             self._look_again.clear()
         close_old_connections()
+
+    def _serve_all(self) -> bool:
+        """Have every shard of ours served; not `all`, which would stop at the first."""
+        served = [self._serve(shard) for shard in list(self.epochs)]
+        return all(served)
 
     def _renew_all(self) -> None:
         for shard, epoch in list(self.epochs.items()):

@@ -33,7 +33,7 @@ class Runtime:
         node: str,
         shards: Sequence[int],
         *,
-        consume: Callable[[int], None],
+        consume: Callable[[int], bool],
         cancel: Callable[[int], None],
     ) -> None:
         """Prepare a runtime; no I/O yet.
@@ -41,18 +41,22 @@ class Runtime:
         Args:
             node: the Celery node name, such as mqtt0@host.
             shards: those that this worker may own.
-            consume: start taking a shard's commands from its queue.
+            consume: take a shard's commands from its queue; whether they are
+                being taken already.
             cancel: stop taking them.
         """
         self.node = node
         self.owner = identity.owner_name(node)
-        self._consume = consume
         self._cancel = cancel
         self._is_stopping = False
         self._threads: list[threading.Thread] = []
         self.inbox = Inbox()
         self.keeper = LeaseKeeper(
-            self.owner, shards, gained=self._gained, lost=self._lost
+            self.owner,
+            shards,
+            gained=self._gained,
+            lost=self._lost,
+            serve=consume,
         )
         epochs = self.keeper.epochs
         self.reporter = Reporter(self.owner, node, self.inbox, epochs)
@@ -145,7 +149,6 @@ class Runtime:
 
     def _gained(self, shard: int, epoch: int) -> None:
         self.writer.forget_connections()
-        self._consume(shard)
         specs = load_enabled({shard})
         log.info(
             "shard taken shard=%d epoch=%d connections=%d", shard, epoch, len(specs)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from django.db import connection
+from django.db import OperationalError, connection
 
 from apps.devices.models import DEFAULT_INTERVAL_S, OFFLINE_FACTOR
 
@@ -44,7 +44,7 @@ class PresenceChange(NamedTuple):
     presence: str
 
 
-class MissingRowError(Exception):
+class MissingRowError(OperationalError):
     """A cached id is no longer in the database: forget the cache and try again."""
 
 

@@ -42,7 +42,7 @@ def validate_timezone(value: str) -> None:
 def validate_pattern(value: str) -> None:
     problem = problem_with_pattern(value)
     if problem:
-        raise ValidationError(problem)
+        raise ValidationError(str(problem))
 
 
 class Visibility(models.TextChoices):

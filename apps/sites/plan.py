@@ -41,6 +41,7 @@ class Observed:
     epoch: int
     seq: int
     status: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,13 @@ def _plan_unwanted(
 
 
 def _is_news(desired: Desired, observed: Observed) -> bool:
+    """Return whether the row shall say what the owner says.
+
+    Also of the report that it has recorded: since then the reconcile may have called
+    the owner lost, for a while in which it did not renew its lease.
+    """
     recorded = (desired.report_epoch, desired.report_seq)
-    return (observed.epoch, observed.seq) > recorded and (
-        observed.status != desired.status
+    said = (observed.status, observed.reason)
+    return (observed.epoch, observed.seq) >= recorded and (
+        said != (desired.status, desired.reason)
     )

@@ -34,10 +34,11 @@ def record(report: Report) -> bool:
 
     The conditional UPDATE is the fence: a report with an older epoch, an older
     sequence or older settings changes nothing. It also holds the row until the
-    transaction ends, so two recorders write the events in order.
+    transaction ends, so two recorders write the events in order. The same report may
+    come again: it is true again when the reconcile had called its author lost.
     """
     newer = Q(report_epoch__lt=report.epoch) | Q(
-        report_epoch=report.epoch, report_seq__lt=report.seq
+        report_epoch=report.epoch, report_seq__lte=report.seq
     )
     with transaction.atomic():
         updated = MqttConnection.objects.filter(
@@ -107,6 +108,7 @@ def _observed(report: Report) -> Observed:
         epoch=report.epoch,
         seq=report.seq,
         status=report.status,
+        reason=report.reason,
     )
 
 

@@ -82,7 +82,7 @@ def load(connection_ids: Iterable[int]) -> dict[int, Report]:
         if text is None:
             continue
         try:
-            found[connection_id] = Report.from_json(text)
+            found[connection_id] = Report.from_json(str(text))
         except (ValueError, TypeError, KeyError):
             log.warning("report unreadable connection_id=%d", connection_id)
     return found

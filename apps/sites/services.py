@@ -73,9 +73,9 @@ def _want(site: Site, *, is_enabled: bool) -> MqttConnection:
         connection = connection_of(site)
         if is_enabled and not connection.broker_host:
             raise NotConfiguredError(site.pk)
+        bump_generation(connection)
         status = _status_while_waiting(connection, is_enabled=is_enabled)
         connection.is_enabled = is_enabled
-        bump_generation(connection)
         change_status(connection, status=status, also=["is_enabled"])
         transaction.on_commit(lambda: apply_desired(site.pk, is_enabled=is_enabled))
     return connection
@@ -98,11 +98,15 @@ def apply_desired(site_id: int, *, is_enabled: bool) -> None:
 
 
 def bump_generation(connection: MqttConnection) -> None:
-    """Make every report about the old settings void."""
+    """Make every report about the old settings void.
+
+    This holds the row until the transaction ends, and reads it anew: a report that
+    was being recorded meanwhile is in it.
+    """
     MqttConnection.objects.filter(pk=connection.pk).update(
         generation=F("generation") + 1
     )
-    connection.refresh_from_db(fields=["generation"])
+    connection.refresh_from_db()
 
 
 def connection_configure(
@@ -175,13 +179,16 @@ def connection_changed(connection: MqttConnection) -> None:
 
 
 def site_update(site: Site, *, fields: Mapping[str, Any]) -> Site:
-    """Store changed fields; a new code moves all topics, so the connection follows."""
+    """Store changed fields; the connection follows what its messages depend on.
+
+    A new code moves all topics; the time zone is that of times without one.
+    """
     with transaction.atomic():
         before = Site.objects.select_for_update().get(pk=site.pk)
         for name, value in fields.items():
             setattr(site, name, value)
         site.save()
-        if site.code != before.code:
+        if (site.code, site.timezone) != (before.code, before.timezone):
             connection_changed(connection_of(site))
     return site
 
@@ -190,6 +197,9 @@ def site_delete(site: Site) -> None:
     """Remove a site with its devices; the owner lets go of the broker."""
     site_id = site.pk
     with transaction.atomic():
+        # Batches hold this row while they write: no device may appear between
+        # Django's look at what hangs on the site and the commit.
+        list(MqttConnection.objects.select_for_update().filter(site_id=site_id))
         site.delete()
         transaction.on_commit(lambda: apply_desired(site_id, is_enabled=False))
 

@@ -85,14 +85,23 @@ class Ingest:
             DataError, IntegrityError: a message the database refuses; split the batch.
         """
         try:
-            return self._write(entries, epochs, dropped or {})
-        except updates.MissingRowError:  # a device was deleted: make it anew
-            self._ids.forget()
-            return self._write(entries, epochs, dropped or {})
+            return self._write_again(entries, epochs, dropped or {})
         except BaseException:
             self._ids.forget()
             self._windows.clear()
             raise
+
+    def _write_again(
+        self,
+        entries: Sequence[Entry],
+        epochs: Mapping[int, int],
+        dropped: Mapping[int, int],
+    ) -> Written:
+        try:
+            return self._write(entries, epochs, dropped)
+        except updates.MissingRowError:  # a device was deleted: make it anew
+            self._ids.forget()
+            return self._write(entries, epochs, dropped)
 
     def _write(
         self,

@@ -17,9 +17,7 @@ def test_delays_double_up_to_five_minutes(failures, expected):
     assert delay_s(failures, spread=0) == expected
 
 
-@given(
-    failures=st.integers(min_value=0), spread=st.floats(min_value=-1, max_value=1)
-)
+@given(failures=st.integers(min_value=0), spread=st.floats(min_value=-1, max_value=1))
 def test_a_delay_is_never_more_than_a_quarter_off(failures, spread):
     middle = delay_s(failures, spread=0)
 

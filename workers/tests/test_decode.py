@@ -67,8 +67,10 @@ def reason_of(fact: Fact) -> str:
 
 
 def test_numbers_booleans_and_texts_become_samples_in_their_order():
-    fact = decoded('{"ts": 1763547000, "values": {"t": 22.5, "n": 51, "d": true, '
-                   '"e": false, "mode": "eco", "none": null}}')
+    fact = decoded(
+        '{"ts": 1763547000, "values": {"t": 22.5, "n": 51, "d": true, '
+        '"e": false, "mode": "eco", "none": null}}'
+    )
 
     assert fact == Samples(
         DEVICE,
@@ -222,7 +224,9 @@ def test_a_payload_over_one_mebibyte_is_refused_unread():
     assert reason_of(decoded(payload)) == "too_large"
 
 
-@pytest.mark.parametrize("number", ["1e308", "-1e308", "5e-324", "18446744073709551616"])
+@pytest.mark.parametrize(
+    "number", ["1e308", "-1e308", "5e-324", "18446744073709551616"]
+)
 def test_the_outermost_numbers_are_kept(number):
     [sample] = samples_of(decoded(f'{{"values": {{"a": {number}}}}}'))
 
@@ -338,7 +342,9 @@ def test_a_topic_of_nobody_is_unclaimed(topic):
     assert decoded(b"\xff", topic) == Unclaimed()
 
 
-@pytest.mark.parametrize("topic", [b"\xff\xfe", b"site_001/\xed\xa0\x80", b"site_001/\0"])
+@pytest.mark.parametrize(
+    "topic", [b"\xff\xfe", b"site_001/\xed\xa0\x80", b"site_001/\0"]
+)
 def test_a_topic_that_is_no_text_is_quarantined(topic):
     assert reason_of(decoded(b"{}", topic)) == "topic_invalid"
 

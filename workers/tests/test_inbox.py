@@ -15,9 +15,7 @@ from workers.inbox import Inbox
 def message(
     n: int = 0, *, connection_id: int = 1, qos: int = 1, size: int = 10
 ) -> Message:
-    return Message(
-        0, 1, connection_id, 1, b"t", b"x" * size, qos, False, False, n, n
-    )
+    return Message(0, 1, connection_id, 1, b"t", b"x" * size, qos, False, False, n, n)
 
 
 @pytest.fixture(autouse=True)

@@ -68,9 +68,7 @@ def test_it_tells_whether_the_broker_kept_our_session(present):
         assert pair.hears("accepted") == ("accepted", present)
 
 
-@pytest.mark.parametrize(
-    ("code", "told"), [(2, 0x85), (3, 0x88), (4, 0x86), (5, 0x87)]
-)
+@pytest.mark.parametrize(("code", "told"), [(2, 0x85), (3, 0x88), (4, 0x86), (5, 0x87)])
 def test_every_refusal_of_3_1_1_is_told_in_the_codes_of_5(code, told):
     with wired() as pair:
         pair.peer.send(connack(code))
@@ -138,7 +136,10 @@ def test_what_is_no_mqtt_breaks_the_protocol(answer):
         ((1, 1), []),
         ((0, 1), []),
         ((0x80, 1), ["site_003/gateway/+/heartbeat"]),
-        ((0x80, 0x80), ["site_003/gateway/+/heartbeat", "site_003/datalogger/+/+/data"]),
+        (
+            (0x80, 0x80),
+            ["site_003/gateway/+/heartbeat", "site_003/datalogger/+/+/data"],
+        ),
         ((1,), ["site_003/datalogger/+/+/data"]),
     ],
 )

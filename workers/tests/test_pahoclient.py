@@ -35,9 +35,7 @@ def test_paho_still_keeps_a_messages_topic_as_bytes():
 
 
 def test_packets_may_come_in_any_pieces():
-    sent = b"".join(
-        publish(TOPIC, b"%d" % n, qos=n % 2, mid=n + 1) for n in range(20)
-    )
+    sent = b"".join(publish(TOPIC, b"%d" % n, qos=n % 2, mid=n + 1) for n in range(20))
     with wired() as pair:
         pair.greeted()
 

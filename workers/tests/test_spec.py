@@ -161,9 +161,7 @@ def test_only_enabled_connections_of_ones_own_shards_are_loaded(north, hidden):
     assert others == []
 
 
-def test_a_row_that_cannot_be_used_does_not_keep_the_others_from_loading(
-    north, hidden
-):
+def test_a_row_that_cannot_be_used_does_not_keep_the_others_from_loading(north, hidden):
     for site in (north, hidden):
         connection_configure(connection_of(site), fields={"broker_host": "b"})
         connection_start(site)

@@ -86,9 +86,7 @@ class Desk:
         for shard in shards:
             self.epochs.pop(shard, None)
 
-    def put(
-        self, count: int = 1, payload: bytes = GOOD, **but: int
-    ) -> list[Message]:
+    def put(self, count: int = 1, payload: bytes = GOOD, **but: int) -> list[Message]:
         said: dict = {"shard": 0, "connection_id": 1, "qos": 1} | but
         topic = b"s/datalogger/a/1/data" if said["connection_id"] == 1 else b"s2/x"
         messages = [
