@@ -48,7 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     status.add_argument("--json", action="store_true", help="for programs")
     commands.add_parser(
-        "env", help='variables of the running system, for eval "$(python3 dev.py env)"'
+        "env",
+        help='its variables; to export them: set -a; eval "$(python3 dev.py env)"',
     )
     manage = commands.add_parser(
         "manage", help="a management command against the running system"

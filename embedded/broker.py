@@ -28,9 +28,9 @@ class Broker(Server):
     """An MQTT broker on loopback.
 
     mosquitto keeps sessions, retained and queued messages over a graceful restart (and
-    saves them every 10 s); iotcore loses them at every stop. iotcore also closes about
-    one connection in a thousand right after its CONNECT when another client disconnects
-    in that moment (measured under load, 0.4.0): clients have to try again.
+    saves them every 10 s); iotcore loses them at every stop. iotcore 0.4.0 also closes
+    about one connection in a thousand right after its CONNECT, when another client
+    disconnects in that moment (measured under load): clients have to try again.
 
     Args:
         state_dir: for configuration, passwords, data and log.

@@ -232,11 +232,10 @@ def last_line(log: Path) -> str:
 
 def reason_in(lines: list[str]) -> str:
     """The last line that may say why something ended, shortened; "" when none does."""
-    for line in reversed(lines):
-        stripped = line.strip()
-        if stripped and not BESIDE_THE_POINT.search(stripped):
-            return stripped[:LONGEST_REASON]
-    return ""
+    telling = [x for x in lines if x.strip() and not BESIDE_THE_POINT.search(x)]
+    # An indented line only continues one: of a traceback, of psycopg's "failed: …".
+    whole = [line for line in telling if not line[0].isspace()] or telling
+    return whole[-1].strip()[:LONGEST_REASON] if whole else ""
 
 
 def make_dir(path: Path, mode: int = 0o700) -> Path:

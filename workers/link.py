@@ -17,14 +17,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from paho.mqtt.client import MQTTMessage, MQTTv5, MQTTv311
+from paho.mqtt.client import MQTTv5, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from workers.pahoclient import BufferedClient
+from workers.pahoclient import BufferedClient, Publish
 from workers.spec import ConnectionSpec, Tls
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Listener(Protocol):
     def link_closed(self, link: Link) -> None: ...
 
 
-Sink = Callable[["Link", MQTTMessage], None]
+Sink = Callable[["Link", Publish], None]
 
 
 class Link:
@@ -103,6 +103,7 @@ class Link:
             protocol=MQTTv5 if is_v5 else MQTTv311,
             reconnect_on_failure=False,
             manual_ack=True,
+            take=self._take,
         )
         client.connect_timeout = CONNECT_TIMEOUT_S
         client.max_queued_messages_set(1_000)
@@ -114,7 +115,6 @@ class Link:
         client.on_subscribe = self._on_subscribe
         client.on_publish = self._on_publish
         client.on_disconnect = self._on_disconnect
-        client.on_message = self._on_message
         # With these set, paho leaves all writing to our loop.
         client.on_socket_open = self._on_socket_open
         client.on_socket_close = self._on_socket_close
@@ -175,7 +175,7 @@ class Link:
         while True:
             self._guard(self._client.loop_read)
             while not self.is_closed and self._client.has_buffered:
-                self._guard(self._client.loop_read)
+                self._guard(self._client.read_on)
             if self.is_closed:
                 break
             if self._client.announced_bytes > MAX_PACKET_BYTES:
@@ -232,8 +232,7 @@ class Link:
         return result.mid if result is not None else 0
 
     def acknowledge(self, mids: list[int]) -> None:
-        for mid in mids:
-            self._client.ack(mid, 1)
+        self._client.acknowledge(mids)
         self.on_writable()
 
     def disconnect(self, *, end_session: bool = False) -> None:
@@ -336,7 +335,7 @@ class Link:
             )
         self.is_closed = True  # told to the listener when paho has returned
 
-    def _on_message(self, _client: object, _data: object, message: MQTTMessage) -> None:
+    def _take(self, message: Publish) -> None:
         self._sink(self, message)
 
 

@@ -20,11 +20,14 @@ class PinnedVersions:
         self._pins: dict[tuple[int, str, str], int] = {}
         self._read_at = -REFRESH_S
 
-    def of_site(self, site_id: int) -> Callable[[DeviceRef], int | None]:
+    def refresh(self) -> None:
+        """Read the pins if the last look was long ago; call once a batch."""
         now = time.monotonic()
         if now - self._read_at >= REFRESH_S:
             self._read_at = now
             self._read()
+
+    def of_site(self, site_id: int) -> Callable[[DeviceRef], int | None]:
         pins = self._pins
         if not pins:
             return _none

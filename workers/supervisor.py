@@ -15,12 +15,11 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from paho.mqtt.client import MQTTMessage
-
 from apps.telemetry.facts import Message
 from workers.connection import BrokerConnection, Snapshot
 from workers.inbox import Inbox
 from workers.link import Link
+from workers.pahoclient import Publish
 from workers.spec import ConnectionSpec
 
 log = logging.getLogger(__name__)
@@ -317,7 +316,7 @@ class Supervisor:
 
     # -- messages --------------------------------------------------------------
 
-    def _take(self, link: Link, message: MQTTMessage) -> None:
+    def _take(self, link: Link, message: Publish) -> None:
         """Copy one message into the inbox: the whole of paho's callback."""
         if self._is_draining:
             return
@@ -331,7 +330,7 @@ class Supervisor:
                 spec.site_id,
                 spec.connection_id,
                 link.session,
-                message._topic,
+                message.topic,
                 message.payload,
                 message.qos,
                 message.retain,

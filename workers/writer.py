@@ -117,6 +117,7 @@ class Writer:
     # -- a batch ---------------------------------------------------------------
 
     def _write(self, messages: list[Message], dropped: dict[int, int]) -> None:
+        self._pinned.refresh()
         entries = [
             entry
             for message in messages

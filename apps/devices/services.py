@@ -14,20 +14,23 @@ MANY_CHANGES = 20
 
 # While our own link is not up nothing is known about a device; silence proves nothing.
 _BLIND = """
-UPDATE {table} d SET presence = 'unknown', presence_since = %(now)s
+UPDATE {table} d
+SET presence = 'unknown', presence_since = GREATEST(%(now)s, d.presence_since)
 FROM sites_mqttconnection c
 WHERE c.site_id = d.site_id AND c.status <> 'connected' AND d.presence <> 'unknown'
 RETURNING d.id, d.site_id, d.presence
 """
 
-# The deadline counts from the last message, or from when we could hear again.
+# The deadline counts from the last message, or from when we could hear again: a break
+# of our own link may be over before any check has seen it.
 _SILENT = """
-UPDATE {table} d SET presence = 'offline', presence_since = %(now)s
+UPDATE {table} d
+SET presence = 'offline', presence_since = GREATEST(%(now)s, d.presence_since)
 FROM sites_mqttconnection c
 WHERE c.site_id = d.site_id AND c.status = 'connected' AND d.presence <> 'offline'
   AND d.offline_after < %(now)s
-  AND (d.presence = 'online' OR c.last_connected_at + make_interval(secs =>
-      %(factor)s * COALESCE(d.interval_s, %(interval)s)) < %(now)s)
+  AND COALESCE(c.last_connected_at, '-infinity') + make_interval(secs =>
+      %(factor)s * COALESCE(d.interval_s, %(interval)s)) < %(now)s
 RETURNING d.id, d.site_id, d.presence
 """
 

@@ -216,12 +216,14 @@ def _presence(news: DeviceNews) -> str | None:
     return "online" if news.is_online else "offline"
 
 
+# The rows are locked, in order, before they are changed: what they were is then sure.
+# A message that waited may be older than what the offline check has said meanwhile.
 _UPDATE = (
     """
 UPDATE {table} d SET {also}
     presence = COALESCE(v.presence, d.presence),
-    presence_since = CASE WHEN COALESCE(v.presence, d.presence) = d.presence
-        THEN d.presence_since ELSE v.at END,
+    presence_since = CASE WHEN COALESCE(v.presence, v.was) = v.was
+        THEN v.since ELSE GREATEST(v.at, v.since) END,
     last_seen_at = GREATEST(d.last_seen_at, v.seen),
     offline_after = CASE WHEN v.presence = 'online' THEN v.at + make_interval(secs =>
         """
@@ -236,17 +238,18 @@ UPDATE {table} d SET {also}
     uptime_s = COALESCE(v.uptime_s, d.uptime_s),
     rssi = COALESCE(v.rssi, d.rssi),
     battery = COALESCE(v.battery, d.battery)
-FROM (SELECT id, gateway_id, presence, to_timestamp(at_us / 1e6::float8) AS at,
+FROM (SELECT u.id, u.gateway_id, u.presence, o.presence AS was,
+        o.presence_since AS since, to_timestamp(at_us / 1e6::float8) AS at,
         to_timestamp(seen_us / 1e6::float8) AS seen, """
-    + ", ".join(name for name, _ in _FIELDS)
+    + ", ".join(f"u.{name}" for name, _ in _FIELDS)
     + """ FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::bigint[],
         %s::bigint[], """
     + ", ".join(f"%s::{kind}[]" for _, kind in _FIELDS)
     + ") AS u(id, gateway_id, presence, at_us, seen_us, "
     + ", ".join(name for name, _ in _FIELDS)
-    + """) ORDER BY id) v
+    + """) JOIN {table} o ON o.id = u.id ORDER BY u.id FOR NO KEY UPDATE OF o) v
 WHERE d.id = v.id
-RETURNING d.id, d.presence, d.presence_since = v.at
+RETURNING d.id, d.presence, d.presence <> v.was
 """
 )
 

@@ -233,7 +233,7 @@ def test_the_same_settings_with_a_new_generation_are_only_reported():
 
 
 def test_another_time_zone_is_no_reason_to_reconnect():
-    from zoneinfo import ZoneInfo  # noqa: PLC0415
+    from zoneinfo import ZoneInfo
 
     stage = Stage().connect()
 
