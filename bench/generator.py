@@ -1,6 +1,6 @@
-"""Publishes QoS 1 messages as fast as one socket takes them.
+"""Publishes QoS 1 messages at a rate that one socket can take.
 
-    python -m bench.generator PORT CODES MESSAGES [LOGIN PASSWORD]
+    python -m bench.generator PORT CODES MESSAGES RATE [LOGIN PASSWORD]
 
 The packets are encoded before the clock starts, so that the generator leaves the two
 cores to the broker and to what is measured. Prints `{"acked", "seconds"}`.
@@ -21,12 +21,13 @@ _PUBACK_BYTES = 4
 
 
 def main() -> None:
-    port, codes, messages = int(sys.argv[1]), sys.argv[2].split(","), int(sys.argv[3])
-    login = (sys.argv[4], sys.argv[5]) if len(sys.argv) > 5 else None
+    port, codes = int(sys.argv[1]), sys.argv[2].split(",")
+    messages, rate = int(sys.argv[3]), float(sys.argv[4])
+    login = (sys.argv[5], sys.argv[6]) if len(sys.argv) > 6 else None
     packets = encode(codes, messages)
     with connect(port, login) as link:
         started = time.time()
-        acked = pump(link, packets)
+        acked = pump(link, packets, rate)
         json.dump({"acked": acked, "seconds": time.time() - started}, sys.stdout)
 
 
@@ -37,8 +38,8 @@ def encode(codes: list[str], messages: int) -> list[bytes]:
     for n in range(messages):
         code = codes[n % len(codes)]
         topic = f"{code}/datalogger/bench/{n // len(codes) % DATALOGGERS}/data".encode()
-        values = '{"t_ext": %.1f, "hum": %d}' % (20 + n % 100 / 10, n % 100)
-        payload = b'{"ts": %.6f, "values": %s}' % (base + n * 1e-5, values.encode())
+        values = f'{{"t_ext": {20 + n % 100 / 10}, "hum": {n % 100}}}'
+        payload = f'{{"ts": {base + n * 1e-5:.6f}, "values": {values}}}'.encode()
         body = struct.pack("!H", len(topic)) + topic
         body += struct.pack("!H", n % 65_535 + 1) + payload
         packets.append(b"\x32" + length(len(body)) + body)
@@ -58,17 +59,24 @@ def connect(port: int, login: tuple[str, str] | None) -> socket.socket:
     return link
 
 
-def pump(link: socket.socket, packets: list[bytes]) -> int:
-    """Send everything, never more than WINDOW unacknowledged; return the PUBACKs."""
+def pump(link: socket.socket, packets: list[bytes], rate: float) -> int:
+    """Send everything at the rate, at most WINDOW unacknowledged; return the PUBACKs.
+
+    Without a rate the broker's queue would grow to the whole run, and its upkeep would
+    be measured instead.
+    """
     link.settimeout(120)
     sent = received = 0
+    started = time.monotonic()
     while received < len(packets) * _PUBACK_BYTES:
         while sent < len(packets) and sent - received // _PUBACK_BYTES < WINDOW:
+            time.sleep(max(0.0, started + sent / rate - time.monotonic()))
             link.sendall(b"".join(packets[sent : sent + CHUNK]))
             sent = min(sent + CHUNK, len(packets))
         data = link.recv(65_536)
         if not data:
-            raise SystemExit("the broker closed the generator's connection")
+            message = "the broker closed the generator's connection"
+            raise SystemExit(message)
         received += len(data)
     return received // _PUBACK_BYTES
 

@@ -33,7 +33,7 @@ def main() -> int:
     options = parse()
     with Stage() as stage:
         codes = make_sites(stage, options.sites, options.protocol)
-        stored = measure_worker(stage, codes, options.messages)
+        stored = measure_worker(stage, codes, options.messages, options.rate)
         stage.sql(TABLE)
         few = options.reference_messages
         sketch = measure_reference(stage, codes, few, "sketch")
@@ -58,6 +58,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--messages", type=int, default=100_000)
     parser.add_argument("--reference-messages", type=int, default=2_000)
+    parser.add_argument("--rate", type=int, default=20_000, help="of the generator")
     parser.add_argument("--sites", type=int, default=4)
     parser.add_argument("--protocol", choices=["3.1.1", "5"], default="3.1.1")
     return parser.parse_args()
@@ -79,7 +80,9 @@ def make_sites(stage: Stage, count: int, protocol: str) -> list[str]:
     return [str(row[0]) for row in stage.sql("SELECT code FROM sites_site ORDER BY id")]
 
 
-def generate(stage: Stage, codes: list[str], messages: int) -> tuple[float, float]:
+def generate(
+    stage: Stage, codes: list[str], messages: int, rate: int = 1_000
+) -> tuple[float, float]:
     """Publish; return when it began (Unix time) and messages/s that the broker took."""
     out = stage.run(
         "-m",
@@ -87,13 +90,14 @@ def generate(stage: Stage, codes: list[str], messages: int) -> tuple[float, floa
         str(stage.broker.port),
         ",".join(codes),
         str(messages),
+        str(rate),
         *LOGIN,
     )
     result = json.loads(out)
     return time.time() - result["seconds"], messages / result["seconds"]
 
 
-def measure_worker(stage: Stage, codes: list[str], messages: int) -> float:
+def measure_worker(stage: Stage, codes: list[str], messages: int, rate: int) -> float:
     with cast("AbstractContextManager[Any]", stage.worker()):
         birth = "SELECT count(*) FROM sites_shardlease WHERE owner <> ''"
         until(lambda: stage.number(birth) == 1, "the worker owns its shard")
@@ -102,7 +106,7 @@ def measure_worker(stage: Stage, codes: list[str], messages: int) -> float:
         generate(stage, codes, warm_up)
         stored = "SELECT sum(stored) FROM sites_connectionstats"
         until(lambda: stage.number(stored) == warm_up, "the warm-up is stored")
-        began, published = generate(stage, codes, messages)
+        began, published = generate(stage, codes, messages, rate)
         total = messages + warm_up
         until(lambda: stage.number(stored) >= total, "everything is stored", 600)
         ended = stage.number(
