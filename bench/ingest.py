@@ -113,8 +113,9 @@ def measure_worker(stage: Stage, codes: list[str], messages: int, rate: int) -> 
             "SELECT extract(epoch FROM max(received_at)) FROM telemetry_reading"
         )
     rows = stage.number("SELECT count(*) FROM telemetry_reading")
+    again = stage.number("SELECT sum(duplicate) FROM sites_connectionstats")
     print(
-        f"stored {rows:,.0f} readings of {total:,} messages; "
+        f"stored {rows:,.0f} readings of {total:,} messages, {again:,.0f} redelivered; "
         f"generator {published:,.0f} messages/s"
     )
     if rows != 2 * total:

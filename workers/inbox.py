@@ -13,10 +13,10 @@ from collections import deque
 from apps.telemetry.facts import Message
 
 # One connection may hold half of it, so that a storm leaves room for the others.
-MAX_MESSAGES = 40_000
+MAX_MESSAGES = 20_000
 MAX_BYTES = 64 * 1024 * 1024
-CONNECTION_MESSAGES = 20_000
-CONNECTION_BYTES = 32 * 1024 * 1024
+CONNECTION_MESSAGES = 5_000
+CONNECTION_BYTES = 16 * 1024 * 1024
 # A connection with less than both is not the one that fills the worker.
 FAIR_MESSAGES = 1_000
 FAIR_BYTES = 4 * 1024 * 1024

@@ -7,7 +7,6 @@ byte in a socket pair wakes the selector.
 from __future__ import annotations
 
 import logging
-import selectors
 import socket
 import threading
 import time
@@ -20,12 +19,15 @@ from workers.connection import BrokerConnection, Snapshot
 from workers.inbox import Inbox
 from workers.link import Link
 from workers.pahoclient import Publish
+from workers.poll import READ, LinkPoll
 from workers.spec import ConnectionSpec
 
 log = logging.getLogger(__name__)
 
 TICK_S = 1.0  # keepalive, time limits, retries
 LAST_TICK_S = 0.1  # while saying goodbye
+RELIEF_S = 0.02  # how often a paused link is looked at
+MAX_PAUSE_S = 4.0  # under the shortest keepalive there is, 5 s
 OPENERS = 32  # threads for DNS, TCP and TLS; a dead host holds one for 5 s
 PROBE_TIMEOUT_S = 2.0
 
@@ -37,13 +39,8 @@ class Supervisor:
         self._inbox = inbox
         self._report = report
         self._connections: dict[int, BrokerConnection] = {}  # by connection id
-        self._links: dict[int, Link] = {}  # watched, by file descriptor
-        self._writing: set[int] = set()
+        self._poll = LinkPoll()
         self._mail: deque[Callable[[], None]] = deque()
-        self._selector = selectors.DefaultSelector()
-        self._wake_out, self._wake_in = socket.socketpair()
-        self._wake_out.setblocking(False)
-        self._wake_in.setblocking(False)
         self._openers = ThreadPoolExecutor(OPENERS, thread_name_prefix="mqtt-open")
         self._sessions = 0
         self._is_draining = False
@@ -57,16 +54,7 @@ class Supervisor:
     def post(self, work: Callable[[], None]) -> None:
         """Have something done on the network thread."""
         self._mail.append(work)
-        self.wake()
-
-    def wake(self) -> None:
-        try:
-            self._wake_in.send(b"\0")
-        except BlockingIOError:
-            pass  # it has been woken often enough
-        except OSError:
-            if not self._is_stopping:
-                raise
+        self._poll.wake()
 
     def ensure(self, spec: ConnectionSpec) -> None:
         self.post(lambda: self._ensure(spec))
@@ -103,7 +91,7 @@ class Supervisor:
         self.post(lambda: self._pause_all(done))
         is_done = done.wait(timeout_s)
         self._is_stopping = True
-        self.wake()
+        self._poll.wake()
         self._openers.shutdown(wait=False, cancel_futures=True)
         return is_done
 
@@ -118,33 +106,23 @@ class Supervisor:
 
     def run(self) -> None:
         """Turn until stopped. Whatever a connection raises costs only itself."""
-        self._selector.register(self._wake_out, selectors.EVENT_READ)
         next_tick = time.monotonic()
         while not self._is_stopping:
-            timeout = max(0.0, next_tick - time.monotonic())
-            for key, mask in self._selector.select(timeout):
-                if key.fileobj is self._wake_out:
-                    self._empty_wake()
-                else:
-                    self._serve(key.fd, mask)
+            for link, mask in self._poll.wait(self._patience(next_tick)):
+                self._serve(link, mask)
             self._read_mail()
-            self._suspend_overfull()
+            self._relieve_inbox()
             self.last_turn = time.monotonic()
             if self.last_turn >= next_tick:
                 self._tick(self.last_turn)
                 next_tick = self.last_turn + (LAST_TICK_S if self._all_gone else TICK_S)
             if self._all_gone and not self._connections:
                 self._all_gone.set()
-        self._selector.close()
-        self._wake_out.close()
-        self._wake_in.close()
+        self._poll.close()
 
-    def _empty_wake(self) -> None:
-        try:
-            while self._wake_out.recv(4096):
-                pass
-        except BlockingIOError:
-            return
+    def _patience(self, next_tick: float) -> float:
+        until_tick = max(0.0, next_tick - time.monotonic())
+        return min(until_tick, RELIEF_S) if self._poll.paused() else until_tick
 
     def _read_mail(self) -> None:
         for _ in range(len(self._mail)):
@@ -154,33 +132,19 @@ class Supervisor:
             except Exception:
                 log.exception("network thread: a command failed")
 
-    def _serve(self, fd: int, mask: int) -> None:
-        link = self._links.get(fd)
-        if link is None:
-            return  # closed earlier in this turn
+    def _serve(self, link: Link, mask: int) -> None:
+        if link.is_closed:
+            return  # by something earlier in this turn
         try:
-            if mask & selectors.EVENT_READ:
+            if mask & READ:
                 link.on_readable()
-            if not link.is_closed and (
-                mask & selectors.EVENT_WRITE or link.wants_write
-            ):
+            if link.wants_write:
                 link.on_writable()
         except Exception:
             log.exception("link broke connection_id=%d", link.spec.connection_id)
             link.close()
             link.tell_closed()
-        self._watch(fd, link)
-
-    def _watch(self, fd: int, link: Link) -> None:
-        """Ask for writability exactly while something waits to be sent."""
-        if self._links.get(fd) is not link:
-            return
-        wants = link.wants_write
-        if wants == (fd in self._writing):
-            return
-        (self._writing.add if wants else self._writing.discard)(fd)
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if wants else 0)
-        self._selector.modify(fd, events)
+        self._poll.update(link)
 
     def _tick(self, now: float) -> None:
         for connection in list(self._connections.values()):
@@ -192,17 +156,29 @@ class Supervisor:
                 )
             self._after(connection)
 
-    def _suspend_overfull(self) -> None:
+    def _relieve_inbox(self) -> None:
+        """Stop reading from who fills the inbox; disconnect who does for too long.
+
+        A short pause costs nothing. A long one would cost the link: paho would not see
+        the PINGRESP that waits in the socket (measured in November 2026).
+        """
+        now = self.last_turn
         while self._inbox.overfull:
             connection = self._connections.get(self._inbox.overfull.pop())
-            if connection is not None:
-                connection.suspend()
+            if connection is not None and connection.link is not None:
+                self._poll.pause(connection.link, now)
+        for link, since in self._poll.paused():
+            connection_id = link.spec.connection_id
+            if self._inbox.has_room(connection_id):
+                self._poll.resume(link)
+                self._serve(link, READ)  # TLS may hold bytes that no selector sees
+            elif now - since >= MAX_PAUSE_S:
+                self._connections[connection_id].suspend()
 
     def _after(self, connection: BrokerConnection) -> None:
         """Have sent what a command queued."""
-        link = connection.link
-        if link is not None and link.sock is not None and not link.is_opening:
-            self._watch(link.fd, link)
+        if connection.link is not None:
+            self._poll.update(connection.link)
 
     # -- commands, on this thread ----------------------------------------------
 
@@ -246,7 +222,7 @@ class Supervisor:
             if link is None or link.session != session or link.is_closed:
                 continue
             link.acknowledge(mids)
-            self._watch(link.fd, link)
+            self._poll.update(link)
 
     def _pause_all(self, done: threading.Event) -> None:
         self._all_gone = done
@@ -277,10 +253,7 @@ class Supervisor:
         self, connection: BrokerConnection, link: Link, error: Exception | None
     ) -> None:
         if connection.link_opened(link, error) and link.sock is not None:
-            self._links[link.fd] = link
-            self._writing.add(link.fd)
-            both = selectors.EVENT_READ | selectors.EVENT_WRITE
-            self._selector.register(link.fd, both)
+            self._poll.add(link)
         self._after(connection)
 
     def probe(self, connection: BrokerConnection, told: Callable[[bool], None]) -> None:
@@ -299,10 +272,7 @@ class Supervisor:
         self._openers.submit(look)
 
     def forget_link(self, link: Link) -> None:
-        if self._links.get(link.fd) is link:
-            del self._links[link.fd]
-            self._writing.discard(link.fd)
-            self._selector.unregister(link.fd)
+        self._poll.remove(link)
 
     def gone(self, connection: BrokerConnection) -> None:
         if self._connections.get(connection.spec.connection_id) is connection:

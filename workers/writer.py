@@ -31,7 +31,7 @@ from workers.protocols.decode import decode
 
 log = logging.getLogger(__name__)
 
-BATCH = 4_000  # beyond, a batch only gets slower and its PUBACKs later
+BATCH = 2_000  # beyond, a batch only gets slower and its PUBACKs later
 IDLE_S = 0.5
 RETRY_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
