@@ -26,6 +26,7 @@ from apps.telemetry.storing import Row, insert_readings, move_current
 
 QUARANTINED_BYTES = 65_536  # of a bad payload are kept
 _DAY_US = 86_400_000_000
+_UNTIMED = ReadingFlag.RECEIPT_TIME.value
 
 
 class FencedError(Exception):
@@ -201,9 +202,9 @@ class Ingest:
         updates.ensure_dataloggers(self._ids, dataloggers)
         written.presence += updates.write_gateways(self._ids, gateways)
         written.presence += updates.write_dataloggers(self._ids, dataloggers)
-        rows = self._rows(entries)
-        duplicates = insert_readings(rows)
-        for moved in move_current(rows):
+        history, retained = self._rows(entries)
+        duplicates = insert_readings(history)
+        for moved in move_current([*history, *retained]):
             site_id = entries[moved.entry].message.site_id
             values = written.current.setdefault(site_id, {})
             values[moved.sensor_id] = (moved.value, moved.at_us)
@@ -217,45 +218,51 @@ class Ingest:
             else:
                 tally.stored += 1
 
-    def _rows(self, entries: list[Entry]) -> list[Row]:
-        ids = self._ids
-        todo: list[tuple[int, int, Samples]] = []
+    def _rows(self, entries: list[Entry]) -> tuple[list[Row], list[Row]]:
+        """Return the readings for the history, and those for current values only."""
+        try:
+            return self._known_rows(entries)
+        except KeyError:  # a sensor appears for the first time
+            updates.ensure_sensors(
+                self._ids,
+                {
+                    (self._datalogger_id(message.site_id, fact), sample.key)
+                    for message, fact in entries
+                    if type(fact) is Samples
+                    for sample in fact.samples
+                },
+            )
+            return self._known_rows(entries)
+
+    def _datalogger_id(self, site_id: int, fact: Samples) -> int:
+        _, type_, number = fact.device
+        return self._ids.dataloggers[DeviceKey(site_id, type_ or "", number)]
+
+    def _known_rows(self, entries: list[Entry]) -> tuple[list[Row], list[Row]]:
+        sensors = self._ids.sensors
+        history: list[Row] = []
+        retained: list[Row] = []
         for index, (message, fact) in enumerate(entries):
-            if type(fact) is Samples:
-                device = fact.device
-                key = DeviceKey(message.site_id, device.type or "", device.number)
-                todo.append((index, ids.dataloggers[key], fact))
-        updates.ensure_sensors(
-            ids,
-            {(logger, s.key) for _, logger, fact in todo for s in fact.samples},
-        )
-        rows: list[Row] = []
-        for index, logger, fact in todo:
-            message = entries[index].message
+            if type(fact) is not Samples:
+                continue
+            logger = self._datalogger_id(message.site_id, fact)
+            received_us = message.received_us
             untimed: dict[str, int] = {}
             for key, value, text, measured_us in fact.samples:
-                flags, is_history = 0, True
-                if measured_us is None:
-                    # One message may hold several untimed values of a sensor: each
-                    # keeps a time of its own.
-                    untimed[key] = untimed.get(key, -1) + 1
-                    measured_us = message.received_us + untimed[key]
-                    flags = ReadingFlag.RECEIPT_TIME.value
-                    # A retained message comes again at every subscribe.
-                    is_history = not message.retain
-                rows.append(
-                    Row(
-                        ids.sensors[logger, key],
-                        measured_us,
-                        message.received_us,
-                        value,
-                        text,
-                        flags,
-                        index,
-                        is_history,
+                sensor = sensors[logger, key]
+                if measured_us is not None:
+                    history.append(
+                        (sensor, measured_us, received_us, value, text, 0, index)
                     )
-                )
-        return rows
+                    continue
+                # One message may hold several untimed values of a sensor: each keeps
+                # a time of its own.
+                untimed[key] = untimed.get(key, -1) + 1
+                at_us = received_us + untimed[key]
+                row = (sensor, at_us, received_us, value, text, _UNTIMED, index)
+                # A retained message comes again at every subscribe.
+                (retained if message.retain else history).append(row)
+        return history, retained
 
     def _ensure_days(self, entries: Sequence[Entry]) -> None:
         """Make missing day partitions before the transaction, in ones of their own."""

@@ -9,13 +9,13 @@ two equal readings are two.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from hashlib import blake2b
 
 from apps.telemetry.facts import Message
 
 ENTRY_BYTES = 10
+PACKET_IDS = 65_535  # there are no more
 KEPT_AT_LEAST = 128  # six times the window of 20 that brokers give a 3.1.1 client
 
 _DIGEST_BYTES = ENTRY_BYTES - 2
@@ -32,7 +32,8 @@ class RedeliveryWindow:
     """The last delivered packet ids of one connection, at most the 65,535 there are."""
 
     def __init__(self, stored: bytes = b"") -> None:
-        self._seen: OrderedDict[int, bytes] = OrderedDict()
+        self._seen: dict[int, bytes] = {}
+        self._tail = stored  # what the database has, oldest first
         self._previous = 0
         for start in range(0, len(stored), ENTRY_BYTES):
             entry = stored[start : start + ENTRY_BYTES]
@@ -46,24 +47,17 @@ class RedeliveryWindow:
         """Return what to store once these packet ids are delivered as well.
 
         Kept are this batch, the one before (its PUBACKs may still be on their way)
-        and at least KEPT_AT_LEAST.
+        and at least KEPT_AT_LEAST. A packet id may be there twice; the later counts.
         """
-        room = max(KEPT_AT_LEAST, len(delivered) + self._previous) - len(delivered)
-        older: list[tuple[int, bytes]] = []
-        for mid in reversed(self._seen):
-            if len(older) >= room:
-                break
-            if mid not in delivered:
-                older.append((mid, self._seen[mid]))
-        return pack([*reversed(older), *delivered.items()])
+        kept = min(PACKET_IDS, max(KEPT_AT_LEAST, len(delivered) + self._previous))
+        return (self._tail + pack(delivered.items()))[-kept * ENTRY_BYTES :]
 
     def remember(self, delivered: dict[int, bytes]) -> None:
         """Call after the commit."""
-        for mid, content in delivered.items():
-            self._seen.pop(mid, None)
-            self._seen[mid] = content
+        self._tail = self.packed_with(delivered)
+        self._seen.update(delivered)
         self._previous = len(delivered)
 
 
 def pack(entries: Iterable[tuple[int, bytes]]) -> bytes:
-    return b"".join(mid.to_bytes(2, "big") + content for mid, content in entries)
+    return b"".join([mid.to_bytes(2, "big") + content for mid, content in entries])

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 def numbers(values: Iterable[float | None]) -> str:
     """Return `{1,2.5,NULL}`; finite numbers only, exact (repr round-trips)."""
-    return "{" + ",".join(["NULL" if v is None else repr(v) for v in values]) + "}"
+    return "{" + ",".join(map(repr, values)).replace("None", "NULL") + "}"
 
 
 def texts(values: Iterable[str | None]) -> str:

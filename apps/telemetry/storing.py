@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from django.db import connection
@@ -11,19 +10,13 @@ from django.db import connection
 from apps.devices.updates import MissingRowError
 from apps.telemetry import sqlarrays
 
+# A reading on its way: sensor id, measured_us, received_us, value, text, flags, and its
+# message's place in the batch. A bare tuple: at 40,000 a second a class with names
+# costs a tenth of the worker's time.
+Row = tuple[int, int, int, "float | None", "str | None", int, int]
 
-@dataclass(slots=True)
-class Row:
-    """A reading on its way; `entry` is its message's place in the batch."""
 
-    sensor_id: int
-    measured_us: int
-    received_us: int
-    value: float | None
-    text: str | None
-    flags: int
-    entry: int
-    is_history: bool
+_MEASURED, _RECEIVED, _ENTRY = 1, 2, 6
 
 
 class Moved(NamedTuple):
@@ -37,30 +30,27 @@ class Moved(NamedTuple):
 
 def insert_readings(rows: Sequence[Row]) -> set[int]:
     """Insert the history; return the entries of which nothing was new."""
-    history = [row for row in rows if row.is_history]
-    if not history:
+    if not rows:
         return set()
-    texts = (
-        sqlarrays.texts(row.text for row in history)
-        if any(row.text is not None for row in history)
-        else None
+    sensor_ids, measured, received, values, texts, flags, entries = zip(
+        *rows, strict=True
     )
     columns = [
-        sqlarrays.numbers(row.sensor_id for row in history),
-        sqlarrays.numbers(row.measured_us for row in history),
-        sqlarrays.numbers(row.received_us for row in history),
-        sqlarrays.numbers(row.value for row in history),
-        texts,
-        sqlarrays.numbers(row.flags for row in history),
+        sqlarrays.numbers(sensor_ids),
+        sqlarrays.numbers(measured),
+        sqlarrays.numbers(received),
+        sqlarrays.numbers(values),
+        sqlarrays.texts(texts) if any(texts) or "" in texts else None,
+        sqlarrays.numbers(flags),
     ]
     with connection.cursor() as cursor:
         cursor.execute(_INSERT, columns)
-        if cursor.rowcount == len(history):
+        if cursor.rowcount == len(rows):
             return set()
         cursor.execute(_WHICH, columns[:3])
         new = set(cursor.fetchall())
-    stored = {row.entry for row in history if (row.sensor_id, row.received_us) in new}
-    return {row.entry for row in history} - stored
+    stored = {row[_ENTRY] for row in rows if (row[0], row[_RECEIVED]) in new}
+    return set(entries) - stored
 
 
 # `unnest` fills a NULL array with NULLs beside the longer ones.
@@ -94,37 +84,33 @@ def move_current(rows: Sequence[Row]) -> list[Moved]:
     """
     newest: dict[int, Row] = {}
     for row in rows:
-        known = newest.get(row.sensor_id)
-        if known is None or row.measured_us >= known.measured_us:
-            newest[row.sensor_id] = row
+        known = newest.get(row[0])
+        if known is None or row[_MEASURED] >= known[_MEASURED]:
+            newest[row[0]] = row
     if not newest:
         return []
     ordered = [newest[sensor_id] for sensor_id in sorted(newest)]
+    sensor_ids, measured, _, values, texts, _, _ = zip(*ordered, strict=True)
     with connection.cursor() as cursor:
         cursor.execute(
             _CURRENT,
             [
-                sqlarrays.numbers(row.sensor_id for row in ordered),
-                sqlarrays.numbers(row.measured_us for row in ordered),
-                sqlarrays.numbers(row.value for row in ordered),
-                sqlarrays.texts(row.text for row in ordered),
+                sqlarrays.numbers(sensor_ids),
+                sqlarrays.numbers(measured),
+                sqlarrays.numbers(values),
+                sqlarrays.texts(texts),
             ],
         )
         result = cursor.fetchall()
     if len(result) != len(ordered):
         table = "devices_sensordevice"
         raise MissingRowError(table)
-    return [
-        Moved(
-            sensor_id,
-            row.value if row.text is None else row.text,
-            row.measured_us,
-            row.entry,
-        )
-        for sensor_id, row in (
-            (found[0], newest[found[0]]) for found in result if found[1]
-        )
-    ]
+    return [_moved(newest[sensor_id]) for sensor_id, has_moved in result if has_moved]
+
+
+def _moved(row: Row) -> Moved:
+    sensor_id, measured_us, _, value, text, _, entry = row
+    return Moved(sensor_id, value if text is None else text, measured_us, entry)
 
 
 _CURRENT = """

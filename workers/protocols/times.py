@@ -6,12 +6,14 @@ import math
 from datetime import datetime, tzinfo
 
 US = 1_000_000
-YEAR_2000_US = 946_684_800 * US
+YEAR_2000_S = 946_684_800
+YEAR_2000_US = YEAR_2000_S * US
+MAX_S = 1e11  # larger numbers are in finer units
 DAY_US = 86_400 * US
 
 # Units told apart by size: since 2000, seconds have 9 to 10 digits, milliseconds 12 to
 # 13, microseconds 15 to 16, nanoseconds 18 to 19.
-_SCALES = ((1e11, US), (1e14, 1_000), (1e17, 1))
+_SCALES = ((MAX_S, US), (1e14, 1_000), (1e17, 1))
 
 
 class BadTimeError(ValueError):
@@ -33,6 +35,9 @@ def device_time_us(ts: object, received_us: int, zone: tzinfo) -> int | None:
     Raises:
         BadTimeError: neither a number nor ISO 8601.
     """
+    if type(ts) is float and YEAR_2000_S <= ts < MAX_S:  # the usual: seconds
+        us = int(ts * US + 0.5)
+        return us if us <= received_us + DAY_US else None
     if ts is None:
         return None
     if isinstance(ts, str):

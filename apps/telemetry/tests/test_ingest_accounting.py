@@ -67,7 +67,7 @@ def test_connections_are_counted_apart(feed, hidden):
 
 
 def test_any_mixture_balances(feed):
-    chance = random.Random(7)  # noqa: S311 (a test's own)
+    chance = random.Random(7)
     start_us = feed.clock_us
     sent = 0
     for _ in range(12):
@@ -134,7 +134,7 @@ def test_of_a_large_bad_payload_the_beginning_is_kept(feed):
 
 
 def test_a_detail_with_nul_or_of_any_length_is_kept(feed):
-    from apps.telemetry.facts import Bad  # noqa: PLC0415
+    from apps.telemetry.facts import Bad
 
     feed.write(feed.entry(Bad("data_error", "a\0" * 1_000)))
 

@@ -80,9 +80,7 @@ def test_an_expired_lease_that_nobody_took_still_writes(feed):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_takeover_waits_for_the_batch_and_then_refuses_the_next(
-    north, monkeypatch
-):
+def test_a_takeover_waits_for_the_batch_and_then_refuses_the_next(north, monkeypatch):
     feed = Feed(north)
     leases.renew(feed.shard, "mqtt@here", feed.epoch, ttl_s=0)
     is_writing, may_commit = threading.Event(), threading.Event()

@@ -255,9 +255,9 @@ def test_a_change_is_told_also_when_its_message_waited(feed):
 
 
 def test_periods_tile_the_time_whatever_happens(feed):
-    import random  # noqa: PLC0415
+    import random
 
-    chance = random.Random(3)  # noqa: S311 (a test's own)
+    chance = random.Random(3)
     for _ in range(60):
         entries = [
             chance.choice(

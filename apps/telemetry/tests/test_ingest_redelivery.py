@@ -194,7 +194,7 @@ def test_the_last_128_packet_ids_are_always_known(batches):
 
 def test_the_window_never_holds_more_than_there_are_packet_ids():
     window = RedeliveryWindow()
-    every = {mid: b"x" * 8 for mid in range(1, 65_536)}
+    every = dict.fromkeys(range(1, 65536), b"x" * 8)
     window.remember(every)
 
     stored = window.packed_with(every)
@@ -204,7 +204,7 @@ def test_the_window_never_holds_more_than_there_are_packet_ids():
 
 def test_the_previous_batch_is_kept_however_large_it_was():
     window = RedeliveryWindow()
-    window.remember({mid: b"x" * 8 for mid in range(1, 1_001)})
+    window.remember(dict.fromkeys(range(1, 1001), b"x" * 8))
 
     reloaded = RedeliveryWindow(window.packed_with({2_000: b"y" * 8}))
 
