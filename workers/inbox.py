@@ -46,14 +46,16 @@ class _Load:
 class Inbox:
     """Messages on their way to the database, in the order of receipt."""
 
-    def __init__(self) -> None:
+    def __init__(self, overfull: set[int] | None = None) -> None:
+        """Prepare an inbox; `overfull` may be shared with others."""
         self._queue: deque[Message] = deque()
         self._has_some = threading.Event()
         self._loads: dict[int, _Load] = {}
         self._all = _Load()
         self._dropped: dict[int, int] = {}
         self._dropped_lock = threading.Lock()
-        self.overfull: set[int] = set()  # connections that must stop sending
+        # Connections that must stop sending.
+        self.overfull: set[int] = set() if overfull is None else overfull
 
     # -- network thread --------------------------------------------------------
 
@@ -141,6 +143,26 @@ class Inbox:
     def depth_of(self, connection_id: int) -> int:
         load = self._loads.get(connection_id)
         return load.count if load else 0
+
+
+class Inboxes:
+    """An inbox for each writer. A connection always goes to the same one.
+
+    So its messages keep their order, and no two writers ever touch the same site:
+    while one waits for the database the other decodes.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.overfull: set[int] = set()
+        self.each = tuple(Inbox(self.overfull) for _ in range(count))
+
+    def of(self, connection_id: int) -> Inbox:
+        return self.each[connection_id % len(self.each)]
+
+    @property
+    def depth(self) -> int:
+        """Messages that came in and are not stored yet."""
+        return sum(inbox.depth for inbox in self.each)
 
 
 def _size(message: Message) -> int:

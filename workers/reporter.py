@@ -24,7 +24,7 @@ from apps.sites import reports
 from apps.sites.reports import Report
 from apps.telemetry.ingest import Written
 from workers.connection import Snapshot
-from workers.inbox import Inbox
+from workers.inbox import Inboxes
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +38,12 @@ class Reporter:
     """Takes snapshots and committed batches from other threads; never blocks them."""
 
     def __init__(
-        self, owner: str, node: str, inbox: Inbox, epochs: Mapping[int, int]
+        self, owner: str, node: str, inboxes: Inboxes, epochs: Mapping[int, int]
     ) -> None:
         self.last_turn = time.monotonic()  # read by the watchdog
         self._owner = owner
         self._node = node
-        self._inbox = inbox
+        self._inboxes = inboxes
         self._epochs = epochs
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -172,8 +172,11 @@ class Reporter:
             session_present=snapshot.session_present,
             errors=snapshot.errors,
             topics=snapshot.topics,
-            counters={"in_flight": self._inbox.depth_of(snapshot.connection_id)},
+            counters={"in_flight": self._in_flight(snapshot.connection_id)},
         )
+
+    def _in_flight(self, connection_id: int) -> int:
+        return self._inboxes.of(connection_id).depth_of(connection_id)
 
     def _say_all(self) -> None:
         """Renew every report and say that this worker lives."""

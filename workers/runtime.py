@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import connection
 
 from workers import identity
-from workers.inbox import Inbox
+from workers.inbox import Inboxes
 from workers.lease import LeaseKeeper
 from workers.reporter import Reporter
 from workers.spec import ConnectionSpec, load_enabled, load_spec
@@ -22,6 +22,8 @@ from workers.writer import Context, Writer
 
 log = logging.getLogger(__name__)
 
+WRITERS = 2  # the second decodes while the first waits for the database
+WRITER_THREAD = "mqtt-writer"
 BROKEN = 70  # EX_SOFTWARE: the process manager starts the worker again
 
 
@@ -50,7 +52,7 @@ class Runtime:
         self._cancel = cancel
         self._is_stopping = False
         self._threads: list[threading.Thread] = []
-        self.inbox = Inbox()
+        self.inboxes = Inboxes(WRITERS)
         self.keeper = LeaseKeeper(
             self.owner,
             shards,
@@ -59,22 +61,27 @@ class Runtime:
             serve=consume,
         )
         epochs = self.keeper.epochs
-        self.reporter = Reporter(self.owner, node, self.inbox, epochs)
-        self.supervisor = Supervisor(self.inbox, self.reporter.report)
-        self.writer = Writer(
-            self.inbox,
-            epochs,
-            acknowledge=self.supervisor.acknowledge,
-            committed=self.reporter.committed,
-            fenced=self.keeper.was_fenced,
-        )
+        self.reporter = Reporter(self.owner, node, self.inboxes, epochs)
+        self.supervisor = Supervisor(self.inboxes, self.reporter.report)
+        self._contexts: dict[int, Context] = {}
+        self.writers = [
+            Writer(
+                inbox,
+                epochs,
+                self._contexts,
+                acknowledge=self.supervisor.acknowledge,
+                committed=self.reporter.committed,
+                fenced=self.keeper.was_fenced,
+            )
+            for inbox in self.inboxes.each
+        ]
 
     # -- start and stop --------------------------------------------------------
 
     def start(self) -> None:
         log.info("worker owner=%s host=%s", self.owner, socket.gethostname())
         for name, run in (
-            ("mqtt-writer", self.writer.run),
+            *((WRITER_THREAD, writer.run) for writer in self.writers),
             ("mqtt-reporter", self.reporter.run),
             ("mqtt-network", self.supervisor.run),
             ("mqtt-leases", self.keeper.run),
@@ -102,10 +109,12 @@ class Runtime:
         started = time.monotonic()
         deadline = started + timeout_s
         self.begin_drain()
-        self.writer.stop()
-        self._join("mqtt-writer", timeout_s * 0.6)
-        self.writer.give_up()
-        left = self.inbox.depth
+        for writer in self.writers:
+            writer.stop()
+        self._join(WRITER_THREAD, timeout_s * 0.6)
+        for writer in self.writers:
+            writer.give_up()
+        left = self.inboxes.depth
         is_clean = self.supervisor.stop(max(0.5, deadline - time.monotonic()))
         self.reporter.stop()
         self._join("mqtt-reporter", max(0.5, deadline - time.monotonic()))
@@ -121,9 +130,10 @@ class Runtime:
         )
 
     def _join(self, name: str, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
         for thread in self._threads:
             if thread.name == name:
-                thread.join(max(0.0, timeout_s))
+                thread.join(max(0.0, deadline - time.monotonic()))
 
     # -- commands (on a Celery pool thread) ------------------------------------
 
@@ -142,13 +152,14 @@ class Runtime:
             self.supervisor.drop(spec)
 
     def _connect(self, spec: ConnectionSpec) -> None:
-        self.writer.contexts[spec.connection_id] = Context(spec.code, spec.zone)
+        self._contexts[spec.connection_id] = Context(spec.code, spec.zone)
         self.supervisor.ensure(spec)
 
     # -- leases (on the keeper's thread) ---------------------------------------
 
     def _gained(self, shard: int, epoch: int) -> None:
-        self.writer.forget_connections()
+        for writer in self.writers:
+            writer.forget_connections()
         specs = load_enabled({shard})
         log.info(
             "shard taken shard=%d epoch=%d connections=%d", shard, epoch, len(specs)
@@ -169,7 +180,7 @@ class Runtime:
             "owner": self.owner,
             "leases": {str(k): v for k, v in sorted(self.keeper.epochs.items())},
             "connections": self.supervisor.summary(),
-            "inbox": self.inbox.depth,
+            "inbox": self.inboxes.depth,
             "instance_id": settings.MQTT_INSTANCE_ID,
         }
 

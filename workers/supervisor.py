@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from apps.telemetry.facts import Message
 from workers.connection import BrokerConnection, Snapshot
-from workers.inbox import Inbox
+from workers.inbox import Inboxes
 from workers.link import Link
 from workers.pahoclient import Publish
 from workers.poll import READ, LinkPoll
@@ -35,8 +35,8 @@ PROBE_TIMEOUT_S = 2.0
 class Supervisor:
     """Owns the connections of this process."""
 
-    def __init__(self, inbox: Inbox, report: Callable[[Snapshot], None]) -> None:
-        self._inbox = inbox
+    def __init__(self, inboxes: Inboxes, report: Callable[[Snapshot], None]) -> None:
+        self._inboxes = inboxes
         self._report = report
         self._connections: dict[int, BrokerConnection] = {}  # by connection id
         self._poll = LinkPoll()
@@ -163,13 +163,13 @@ class Supervisor:
         the PINGRESP that waits in the socket (measured in November 2026).
         """
         now = self.last_turn
-        while self._inbox.overfull:
-            connection = self._connections.get(self._inbox.overfull.pop())
+        while self._inboxes.overfull:
+            connection = self._connections.get(self._inboxes.overfull.pop())
             if connection is not None and connection.link is not None:
                 self._poll.pause(connection.link, now)
         for link, since in self._poll.paused():
             connection_id = link.spec.connection_id
-            if self._inbox.has_room(connection_id):
+            if self._inboxes.of(connection_id).has_room(connection_id):
                 self._poll.resume(link)
                 self._serve(link, READ)  # TLS may hold bytes that no selector sees
             elif now - since >= MAX_PAUSE_S:
@@ -282,7 +282,7 @@ class Supervisor:
         self._report(snapshot)
 
     def has_room(self, connection_id: int) -> bool:
-        return self._inbox.has_room(connection_id)
+        return self._inboxes.of(connection_id).has_room(connection_id)
 
     # -- messages --------------------------------------------------------------
 
@@ -294,7 +294,7 @@ class Supervisor:
         received_us = max(time.time_ns() // 1_000, self._last_us + 1)
         self._last_us = received_us
         spec = link.spec
-        self._inbox.put(
+        self._inboxes.of(spec.connection_id).put(
             Message(
                 spec.shard,
                 spec.site_id,

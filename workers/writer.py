@@ -60,6 +60,7 @@ class Writer:
         self,
         inbox: Inbox,
         epochs: Mapping[int, int],
+        contexts: Mapping[int, Context],
         *,
         acknowledge: Callable[[list[Message]], None],
         committed: Callable[[Written], None],
@@ -70,14 +71,15 @@ class Writer:
         Args:
             inbox: where messages come from.
             epochs: by shard, the leases that are ours; others change it.
+            contexts: by connection, what decoding needs; others change it.
             acknowledge: takes the messages that are durable.
             committed: takes what a batch changed.
             fenced: takes the shards that have a newer owner.
         """
-        self.contexts: dict[int, Context] = {}
         self.last_turn = time.monotonic()  # read by the watchdog
         self._inbox = inbox
         self._epochs = epochs
+        self._contexts = contexts
         self._acknowledge = acknowledge
         self._committed = committed
         self._fenced = fenced
@@ -132,7 +134,7 @@ class Writer:
             self._inbox.done(messages)
 
     def _decode(self, message: Message) -> Entry | None:
-        context = self.contexts.get(message.connection_id)
+        context = self._contexts.get(message.connection_id)
         if context is None:
             return None  # the shard was lost meanwhile
         fact = decode(

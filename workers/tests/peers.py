@@ -11,9 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from paho.mqtt.client import MQTTMessage
-
 from workers.link import Link
+from workers.pahoclient import Publish
 from workers.tests.fakes import a_spec
 
 PATIENCE_S = 10.0
@@ -107,8 +106,8 @@ class Heard:
     """What a link told its listener and its sink."""
 
     events: list[tuple[Any, ...]] = field(default_factory=list)
-    messages: list[MQTTMessage] = field(default_factory=list)
-    in_sink: Callable[[MQTTMessage], None] = lambda _: None
+    messages: list[Publish] = field(default_factory=list)
+    in_sink: Callable[[Publish], None] = lambda _: None
 
     def link_accepted(self, link: Link, *, session_present: bool) -> None:
         self.events.append(("accepted", session_present))
@@ -126,7 +125,7 @@ class Heard:
         if ("closed",) not in self.events:
             self.events.append(("closed",))
 
-    def sink(self, link: Link, message: MQTTMessage) -> None:
+    def sink(self, link: Link, message: Publish) -> None:
         self.messages.append(message)
         self.in_sink(message)
 
@@ -171,7 +170,7 @@ class Wired:
         self.pump(lambda: any(said[0] == event for said in self.heard.events))
         return next(said for said in self.heard.events if said[0] == event)
 
-    def messages(self, count: int) -> list[MQTTMessage]:
+    def messages(self, count: int) -> list[Publish]:
         self.pump(lambda: len(self.heard.messages) >= count)
         return self.heard.messages
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import struct
 
 import pytest
-from paho.mqtt.client import MQTTMessage
 
 from workers.link import MAX_PACKET_BYTES
+from workers.pahoclient import Publish
 from workers.tests.peers import (
     DISCONNECT,
     PUBLISH,
@@ -170,7 +170,7 @@ def test_unwanted_filters_are_unsubscribed():
 # -- messages ------------------------------------------------------------------
 
 
-def received(pair: Wired, sent: bytes) -> MQTTMessage:
+def received(pair: Wired, sent: bytes) -> Publish:
     pair.peer.send(sent)
     return pair.messages(1)[0]
 
@@ -181,7 +181,7 @@ def test_a_topic_that_is_not_utf_8_is_delivered_as_its_bytes():
 
         message = received(pair, publish(b"site_003/\xff\xfe", b"x", qos=1, mid=1))
 
-        assert message._topic == b"site_003/\xff\xfe"
+        assert message.topic == b"site_003/\xff\xfe"
         assert not pair.link.is_closed
 
 
@@ -204,7 +204,7 @@ def test_dup_and_retain_are_delivered():
 
 @pytest.mark.parametrize("error", [ValueError("boom"), KeyError(), RecursionError()])
 def test_an_exception_in_a_callback_costs_only_the_link(error):
-    def explode(_: MQTTMessage) -> None:
+    def explode(_: Publish) -> None:
         raise error
 
     with wired() as pair, wired() as other:

@@ -49,6 +49,8 @@ class FakeIngest:
 
 
 class NoPins:
+    def refresh(self) -> None: ...
+
     def of_site(self, site_id: int) -> Callable[[object], int | None]:
         return lambda _: None
 
@@ -69,14 +71,15 @@ class Desk:
         self.acknowledged: list[Message] = []
         self.committed: list[Written] = []
         self.fenced: list[set[int]] = []
+        self.contexts = {1: Context("s", UTC), 2: Context("s2", UTC)}
         self.writer = Writer(
             self.inbox,
             self.epochs,
+            self.contexts,
             acknowledge=self.acknowledged.extend,
             committed=self.committed.append,
             fenced=self.note_fenced,
         )
-        self.writer.contexts = {1: Context("s", UTC), 2: Context("s2", UTC)}
 
     def close(self) -> None:  # the database connection's
         self.closed += 1

@@ -60,7 +60,9 @@ def periods_of(datalogger: Datalogger) -> list[tuple[str, bool]]:
     for earlier, later in zip(periods, periods[1:], strict=False):
         assert earlier.ended_at == later.started_at
         assert earlier.presence != later.presence
-    assert [p.ended_at for p in periods[:-1]] == [p.ended_at for p in periods if p.ended_at]
+    assert [p.ended_at for p in periods[:-1]] == [
+        p.ended_at for p in periods if p.ended_at
+    ]
     return [(period.presence, period.ended_at is None) for period in periods]
 
 
@@ -135,9 +137,7 @@ def test_another_sites_devices_are_left_alone(north, link, hidden):
 
 @pytest.mark.parametrize("status", ["connecting", "error", "disabled", "disconnected"])
 @pytest.mark.parametrize("before", ["online", "offline"])
-def test_without_our_link_nothing_is_known_about_a_device(
-    north, link, status, before
-):
+def test_without_our_link_nothing_is_known_about_a_device(north, link, status, before):
     datalogger = heard(north, 500)
     Datalogger.objects.update(presence=before)
     MqttConnection.objects.update(status=status)

@@ -105,9 +105,7 @@ def test_a_worker_that_only_slept_is_believed_again(north):
     reports.store([replace(report_on(row), seq=row.report_seq)])
     lose_the_owner()
     reconcile()
-    lease = ShardLease.objects.get(
-        shard=shard_of(north.pk, settings.MQTT_SHARDS)
-    )
+    lease = ShardLease.objects.get(shard=shard_of(north.pk, settings.MQTT_SHARDS))
     assert leases.renew(lease.shard, lease.owner, lease.epoch)
 
     assert reconcile() == {Action.RECORD: 1}
