@@ -10,7 +10,6 @@ from pytest_django.fixtures import Settings
 from apps.sites.models import MemberRole, Site, SiteMember, Visibility
 from apps.sites.services import site_create
 
-
 # A machine under load is no bug, and a test run leaves nothing in the tree.
 hypothesis.settings.register_profile("guardiano", deadline=None, database=None)
 hypothesis.settings.load_profile("guardiano")

@@ -6,4 +6,4 @@ class ProjectConfig(AppConfig):
 
     def ready(self) -> None:
         # Makes our Celery app the current one in every process, web included.
-        from project import celery  # noqa: F401, PLC0415
+        from project import celery  # noqa: F401

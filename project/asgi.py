@@ -10,6 +10,6 @@ import django
 
 django.setup()
 
-from apps.core.asgi import StreamAwareHandler
+from apps.core.asgi import StreamAwareHandler  # noqa: E402 (after django.setup)
 
 application = StreamAwareHandler()

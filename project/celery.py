@@ -85,13 +85,13 @@ app.autodiscover_tasks(["apps.sites", "apps.devices", "apps.telemetry"])
 @setup_logging.connect
 def _keep_django_logging(**_: object) -> None:
     """Leave logging to Django's settings: a receiver here stops Celery's own set-up."""
-    import logging.config  # noqa: PLC0415
+    import logging.config
 
     logging.config.dictConfig(settings.LOGGING)
 
 
 @beat_init.connect
 def _sync_schedule(**_: object) -> None:
-    from project.beat import retire_removed_entries  # noqa: PLC0415
+    from project.beat import retire_removed_entries
 
     retire_removed_entries()

@@ -1,4 +1,4 @@
-"""Settings from environment variables; a wrong value stops the start and names itself."""
+"""Settings from environment variables; a wrong value stops the start by its name."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -143,19 +144,20 @@ def _everything_in(system: System) -> bytes:
     """Return all keys and values of Valkey, the queues' messages among them."""
     import redis
 
-    client = redis.Redis.from_url(system.valkey.url)
-    found = b""
+    client: Any = redis.Redis.from_url(system.valkey.url)
+    found: list[Any] = []
     for key in client.scan_iter("*"):
-        found += key
         kind = client.type(key)
+        found.append(key)
         if kind == b"string":
-            found += client.get(key) or b""
+            found.append(client.get(key))
         elif kind == b"list":
-            found += b"".join(client.lrange(key, 0, -1))
+            found += client.lrange(key, 0, -1)
         elif kind == b"hash":
-            found += b"".join(b"".join(pair) for pair in client.hgetall(key).items())
-        elif kind in (b"set", b"zset"):
-            reader = client.smembers if kind == b"set" else client.zrange
-            found += b"".join(reader(key) if kind == b"set" else reader(key, 0, -1))
+            found += [part for pair in client.hgetall(key).items() for part in pair]
+        elif kind == b"set":
+            found += client.smembers(key)
+        elif kind == b"zset":
+            found += client.zrange(key, 0, -1)
     client.close()
-    return found
+    return b"\n".join(found)

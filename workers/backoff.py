@@ -22,7 +22,7 @@ def delay_s(retry_count: int, *, spread: float) -> float:
         retry_count: failures before this one, from 0.
         spread: -1 to 1, random.
     """
-    base = min(FIRST_DELAY_S * 2 ** min(retry_count, 16), MAX_DELAY_S)
+    base = min(FIRST_DELAY_S * 2.0 ** min(retry_count, 16), MAX_DELAY_S)
     return base * (1 + JITTER * spread)
 
 

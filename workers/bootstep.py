@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 TERMINATE_S = 1.0
 
 
-class MqttStep(bootsteps.StartStopStep):  # type: ignore[misc]
+class MqttStep(bootsteps.StartStopStep):
     """Starts the runtime, drains it first on shutdown, shows it to `inspect stats`."""
 
     label = "MQTT"
@@ -31,7 +31,7 @@ class MqttStep(bootsteps.StartStopStep):  # type: ignore[misc]
         super().__init__(worker, **kwargs)
         self.runtime: Runtime | None = None
 
-    def create(self, worker: Any) -> Runtime:  # noqa: ANN401
+    def create(self, worker: Any) -> Runtime:  # type: ignore[override]  # noqa: ANN401
         pool = worker.pool_cls.__module__.rsplit(".", 1)[-1]
         if pool != "thread":
             message = f"an MQTT worker needs -P threads, not {pool}"
@@ -71,7 +71,7 @@ class MqttStep(bootsteps.StartStopStep):  # type: ignore[misc]
             runtime.stop(timeout_s)
             set_current(None)
 
-    def info(self, worker: Any) -> dict[str, Any]:  # noqa: ANN401
+    def info(self, worker: Any) -> dict[str, Any]:  # type: ignore[override]  # noqa: ANN401
         return {"mqtt": self.runtime.info() if self.runtime else {}}
 
 

@@ -149,7 +149,7 @@ class Link:
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def _connect_properties(self) -> Properties:
-        properties = Properties(PacketTypes.CONNECT)
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.ReceiveMaximum = RECEIVE_MAXIMUM
         properties.MaximumPacketSize = MAX_PACKET_BYTES
         if not (self.spec.clean_session or self._is_wipe):
@@ -239,7 +239,7 @@ class Link:
         """Say goodbye; the broker then publishes no will. Closes once it is sent."""
         properties = None
         if self.spec.protocol == "5" and end_session:
-            properties = Properties(PacketTypes.DISCONNECT)
+            properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
             properties.SessionExpiryInterval = 0
         self._guard(lambda: self._client.disconnect(properties=properties))
         self.on_writable()

@@ -62,8 +62,13 @@ class ConnectionSpec:
 
     def is_same_link(self, other: ConnectionSpec) -> bool:
         """Whether the two differ in nothing that the broker would notice."""
-        aside = {"generation": 0, "zone": other.zone, "unwanted": ()}
-        return replace(self, **aside) == replace(other, **aside)
+        same = replace(
+            self,
+            generation=other.generation,
+            zone=other.zone,
+            unwanted=other.unwanted,
+        )
+        return same == other
 
 
 def load_spec(site_id: int) -> tuple[ConnectionSpec, bool] | None:

@@ -6,7 +6,7 @@ QUEUE_PREFIX = "mqtt.shard."
 
 
 def shard_of(site_id: int, shards: int) -> int:
-    """Return the shard, 0 to shards - 1. Ids are consecutive, so modulo spreads them."""
+    """Return the shard, from 0. Ids are consecutive, so modulo spreads them."""
     return site_id % shards
 
 

@@ -6,7 +6,7 @@ its UPDATE, so the presence period written with it cannot contradict it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -194,13 +194,13 @@ def _update(
         MissingRowError: an id is gone, its device was deleted meanwhile.
     """
     told = [news[key] for key in key_of.values()]
-    columns: list[list[object]] = [
+    columns: list[Sequence[object]] = [
         list(key_of),
         list(gateway_ids) or [None] * len(told),
         [_presence(item) for item in told],
         [item.at_us for item in told],
         [item.seen_us for item in told],
-        *([item.fields.get(name) for item in told] for name, _ in _FIELDS),
+        *[[item.fields.get(name) for item in told] for name, _ in _FIELDS],
     ]
     with connection.cursor() as cursor:
         cursor.execute(_UPDATE.format(table=table, also=also), columns)
@@ -216,6 +216,7 @@ def _presence(news: DeviceNews) -> str | None:
     return "online" if news.is_online else "offline"
 
 
+# Put together from constants of this file alone.
 # The rows are locked, in order, before they are changed: what they were is then sure.
 # A message that waited may be older than what the offline check has said meanwhile.
 _UPDATE = (

@@ -7,4 +7,4 @@ class SitesConfig(AppConfig):
     verbose_name = _("Sites and connections")
 
     def ready(self) -> None:
-        from apps.sites import signals  # noqa: F401, PLC0415 (registers the receiver)
+        from apps.sites import signals  # noqa: F401 (registers the receiver)

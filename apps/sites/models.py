@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 validate_code = RegexValidator(
     r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z",
     _(
-        "Use letters, digits, '_', '-' and '.', at most 64; start with a letter or digit"
+        "Use letters, digits, '_', '-' and '.', at most 64; "
+        "start with a letter or digit"
     ),
 )
 
@@ -52,7 +53,7 @@ class Visibility(models.TextChoices):
 
 class SiteQuerySet(models.QuerySet["Site"]):
     def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> SiteQuerySet:
-        """Keep the sites that this user may read; for all others a site is not there."""
+        """Keep the sites that this user may read; for others a site is not there."""
         if not user.is_authenticated:
             return self.none()
         if getattr(user, "is_superuser", False):
@@ -376,7 +377,7 @@ class ConnectionEvent(models.Model):
 
 
 class ShardLease(models.Model):
-    """Who owns a shard. `epoch` grows with each new owner and voids the old one's writes.
+    """Who owns a shard; `epoch` grows with each owner and voids the old one's writes.
 
     All times are the database's clock: a worker whose clock jumps keeps its lease.
     """

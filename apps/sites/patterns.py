@@ -23,7 +23,7 @@ def problem_with_pattern(pattern: str) -> str | Promise | None:
 
     MQTT 3.1.1 §4.7.1: '#' stands alone in the last level, '+' alone in any level.
     """
-    if any(ord(letter) < 0x20 or ord(letter) == 0x7F for letter in pattern):
+    if any(letter < " " or letter == "\x7f" for letter in pattern):
         return _("A pattern holds no control characters")
     if not pattern or pattern.startswith("/") or pattern.endswith("/"):
         return _("A pattern is relative to the site's code: no '/' at either end")

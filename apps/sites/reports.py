@@ -89,7 +89,7 @@ def load(connection_ids: Iterable[int]) -> dict[int, Report]:
 
 
 def load_or_none(connection_ids: Iterable[int]) -> dict[int, Report]:
-    """Return the reports there are, none while Redis is away: for pages that can wait."""
+    """Return the reports there are, none while Redis is away; for pages."""
     try:
         return load(connection_ids)
     except RedisError:

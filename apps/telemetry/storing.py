@@ -13,10 +13,7 @@ from apps.telemetry import sqlarrays
 # A reading on its way: sensor id, measured_us, received_us, value, text, flags, and its
 # message's place in the batch. A bare tuple: at 40,000 a second a class with names
 # costs a tenth of the worker's time.
-Row = tuple[int, int, int, "float | None", "str | None", int, int]
-
-
-_MEASURED, _RECEIVED, _ENTRY = 1, 2, 6
+Row = tuple[int, int, int, float | None, str | None, int, int]
 
 
 class Moved(NamedTuple):
@@ -49,7 +46,7 @@ def insert_readings(rows: Sequence[Row]) -> set[int]:
             return set()
         cursor.execute(_WHICH, columns[:3])
         new = set(cursor.fetchall())
-    stored = {row[_ENTRY] for row in rows if (row[0], row[_RECEIVED]) in new}
+    stored = {row[6] for row in rows if (row[0], row[2]) in new}
     return set(entries) - stored
 
 
@@ -85,7 +82,7 @@ def move_current(rows: Sequence[Row]) -> list[Moved]:
     newest: dict[int, Row] = {}
     for row in rows:
         known = newest.get(row[0])
-        if known is None or row[_MEASURED] >= known[_MEASURED]:
+        if known is None or row[1] >= known[1]:
             newest[row[0]] = row
     if not newest:
         return []

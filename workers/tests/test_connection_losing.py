@@ -112,7 +112,7 @@ def test_a_person_who_presses_start_ends_the_cooldown():
 def test_a_person_who_presses_start_while_the_probe_looks_is_obeyed():
     stage = Stage().connect()
     asked = []
-    stage.probe = lambda _, told: asked.append(told)  # type: ignore[method-assign]
+    stage.probe = lambda _, told: asked.append(told)  # type: ignore[method-assign, assignment]
     for _ in range(3):
         lose(stage)
         stage.connection.obey(a_spec(generation=len(asked) + 1))

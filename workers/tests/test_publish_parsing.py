@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt.client import Client, MQTTMessage, MQTTv5, MQTTv311
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -31,15 +31,18 @@ def framed(head: int, body: bytes) -> bytes:
             return bytes([head]) + bytes(length) + body
 
 
-def what_paho_says(head: int, body: bytes, protocol: int) -> Publish:
+def what_paho_says(head: int, body: bytes, protocol: MQTTProtocolVersion) -> Publish:
     heard: list[MQTTMessage] = []
     client = Client(CallbackAPIVersion.VERSION2, protocol=protocol, manual_ack=True)
     client._sock = None
     client.on_message = lambda _c, _u, message: heard.append(message)
-    client._in_packet = {"command": head, "packet": bytearray(body)}
+    client._in_packet["command"] = head
+    client._in_packet["packet"] = bytearray(body)
     client._handle_publish()
     said = heard[0]
-    return Publish(said._topic, said.payload, said.qos, said.retain, said.dup, said.mid)
+    return Publish(
+        said._topic, bytes(said.payload), said.qos, said.retain, said.dup, said.mid
+    )
 
 
 @given(

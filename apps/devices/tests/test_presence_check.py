@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from datetime import datetime, timedelta
 
@@ -57,7 +58,7 @@ def presence_of(device: Datalogger | Gateway) -> str:
 def periods_of(datalogger: Datalogger) -> list[tuple[str, bool]]:
     """Return (presence, is open) of its periods, checked for holes and overlaps."""
     periods = list(datalogger.periods.order_by("id"))
-    for earlier, later in zip(periods, periods[1:], strict=False):
+    for earlier, later in itertools.pairwise(periods):
         assert earlier.ended_at == later.started_at
         assert earlier.presence != later.presence
     assert [p.ended_at for p in periods[:-1]] == [

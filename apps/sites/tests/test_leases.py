@@ -1,4 +1,4 @@
-"""Who owns a shard: one at a time, by the database's clock, with an epoch that grows."""
+"""Who owns a shard: one at a time, by the database's clock; the epoch grows."""
 
 from __future__ import annotations
 

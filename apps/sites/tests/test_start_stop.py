@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
 
 import pytest
+from celery import current_app as app
 from django.conf import settings
 from django.db import connection, transaction
 
@@ -22,7 +24,6 @@ from apps.sites.services import (
 )
 from apps.sites.tests.builders import configured, report_on, running
 from apps.sites.tests.sent import Sent, catch_commands
-from project.celery import app
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_a_start_is_connecting_until_a_worker_says_more(north):
 
 
 def test_a_start_without_a_broker_is_refused_and_changes_nothing(north):
-    from apps.core.errors import DomainError  # noqa: PLC0415
+    from apps.core.errors import DomainError
 
     with pytest.raises(DomainError) as caught:
         connection_start(north)
@@ -147,7 +148,7 @@ def test_a_removed_site_is_dropped(north, sent, django_capture_on_commit_callbac
 @pytest.fixture
 def no_redis(monkeypatch: pytest.MonkeyPatch):
     """Point Celery and the events at a port where nobody listens."""
-    from apps.core import redis  # noqa: PLC0415
+    from apps.core import redis
 
     nowhere = "redis://127.0.0.1:1/0"
     before = app.conf.broker_url
@@ -248,9 +249,7 @@ def test_many_starts_and_stops_at_once_leave_one_generation_each(north, sent):
         (event.old_status, event.new_status)
         for event in ConnectionEvent.objects.filter(connection=row).order_by("id")
     ]
-    assert all(
-        earlier[1] == later[0] for earlier, later in zip(chain, chain[1:], strict=False)
-    )
+    assert all(earlier[1] == later[0] for earlier, later in itertools.pairwise(chain))
     assert chain[-1][1] == present.status
     assert present.status == (
         Status.CONNECTING if present.is_enabled else Status.DISABLED

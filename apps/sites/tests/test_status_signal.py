@@ -73,7 +73,7 @@ def test_a_save_without_a_new_status_is_silent(
 def test_a_rolled_back_status_was_never_told(
     north, said, django_capture_on_commit_callbacks
 ):
-    from django.db import transaction  # noqa: PLC0415
+    from django.db import transaction
 
     row = running(north)
     said.clear()
@@ -108,7 +108,7 @@ def test_a_hidden_site_is_told_to_its_members_and_superusers_only(
 
 
 def test_a_hidden_site_without_members_is_told_to_nobody_else(db):
-    from apps.sites.services import site_create  # noqa: PLC0415
+    from apps.sites.services import site_create
 
     site: Site = site_create(name="x", visibility=Visibility.MEMBERS)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import timedelta
 
 import pytest
@@ -31,7 +32,7 @@ def monstro() -> Datalogger:
 def periods() -> list[tuple[str, bool]]:
     """Return (presence, is open) of the datalogger's periods; they tile its time."""
     rows = list(PresencePeriod.objects.filter(datalogger=monstro()).order_by("id"))
-    for earlier, later in zip(rows, rows[1:], strict=False):
+    for earlier, later in itertools.pairwise(rows):
         assert earlier.ended_at == later.started_at
     for row in rows:
         assert row.ended_at is None or row.ended_at >= row.started_at
@@ -281,8 +282,7 @@ def test_periods_tile_the_time_whatever_happens(feed):
         found = periods()
         assert [is_open for _, is_open in found].count(True) <= 1
         assert all(
-            earlier != later
-            for (earlier, _), (later, _) in zip(found, found[1:], strict=False)
+            earlier != later for (earlier, _), (later, _) in itertools.pairwise(found)
         )
 
 

@@ -1,4 +1,4 @@
-"""Readings: every one is kept, a repeat is kept once, the current value never goes back."""
+"""Readings: each is kept, a repeat once, the current value never goes back."""
 
 from __future__ import annotations
 
