@@ -48,7 +48,6 @@ class LeaseKeeper:
         self.owner = owner
         self.shards = tuple(shards)
         self.epochs: dict[int, int] = {}
-        self.last_turn = time.monotonic()  # read by the watchdog
         self._gained = gained
         self._lost = lost
         self._serve = serve
@@ -73,7 +72,6 @@ class LeaseKeeper:
             except DatabaseError as error:
                 log.warning("leases not renewed: %s", type(error).__name__)
                 connection.close()
-            self.last_turn = time.monotonic()
             is_serving = self._serve_all()
             self._look_again.wait(TAKE_EVERY_S if is_serving else SERVE_EVERY_S)
             self._look_again.clear()

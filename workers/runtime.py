@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 WRITERS = 2  # the second decodes while the first waits for the database
 WRITER_THREAD = "mqtt-writer"
+WATCH_EVERY_S = 5.0
+STUCK_AFTER_S = 60.0  # a turn of the reporter waits for Redis 10 s at the most
 BROKEN = 70  # EX_SOFTWARE: the process manager starts the worker again
 
 
@@ -85,6 +87,7 @@ class Runtime:
             ("mqtt-reporter", self.reporter.run),
             ("mqtt-network", self.supervisor.run),
             ("mqtt-leases", self.keeper.run),
+            ("mqtt-watchdog", self._watch),
         ):
             thread = threading.Thread(target=self._watched, args=(name, run), name=name)
             thread.daemon = True
@@ -98,6 +101,26 @@ class Runtime:
         except BaseException:
             log.critical("thread died name=%s; ending the process", name, exc_info=True)
             os._exit(BROKEN)
+
+    def _watch(self) -> None:
+        """End the process when a thread that never waits for long is stuck.
+
+        Not the writers and the keeper: a database that is frozen holds them, and a new
+        process would fare no better.
+        """
+        while not self._is_stopping:
+            asleep_since = time.monotonic()
+            time.sleep(WATCH_EVERY_S)
+            now = time.monotonic()
+            if now - asleep_since > 2 * WATCH_EVERY_S:
+                continue  # the whole process was frozen, and every thread with it
+            for name, watched in (
+                ("mqtt-network", self.supervisor),
+                ("mqtt-reporter", self.reporter),
+            ):
+                if now - watched.last_turn > STUCK_AFTER_S:
+                    log.critical("thread stuck name=%s; ending the process", name)
+                    os._exit(BROKEN)
 
     def begin_drain(self) -> None:
         """Take no more commands and messages; quick, and safe to repeat."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Mapping
 from datetime import tzinfo
 from typing import NamedTuple
@@ -76,7 +75,6 @@ class Writer:
             committed: takes what a batch changed.
             fenced: takes the shards that have a newer owner.
         """
-        self.last_turn = time.monotonic()  # read by the watchdog
         self._inbox = inbox
         self._epochs = epochs
         self._contexts = contexts
@@ -93,7 +91,6 @@ class Writer:
         """Write until stopped and the inbox is empty, or told to give up."""
         while not self._give_up.is_set():
             messages = self._inbox.take(BATCH, IDLE_S)
-            self.last_turn = time.monotonic()
             if self._forget.is_set():
                 self._forget.clear()
                 self._ingest.forget_connections()
@@ -177,7 +174,6 @@ class Writer:
                     str(error).strip().splitlines()[0] if str(error) else error,
                 )
                 attempt += 1
-                self.last_turn = time.monotonic()
                 self._give_up.wait(wait_s)
             else:
                 self._acknowledge([entry.message for entry in entries])

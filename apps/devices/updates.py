@@ -6,9 +6,9 @@ its UPDATE, so the presence period written with it cannot contradict it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import OperationalError, connection
 
@@ -194,7 +194,7 @@ def _update(
         MissingRowError: an id is gone, its device was deleted meanwhile.
     """
     told = [news[key] for key in key_of.values()]
-    columns: list[Sequence[object]] = [
+    columns: list[Any] = [  # lists, which psycopg2 makes arrays of
         list(key_of),
         list(gateway_ids) or [None] * len(told),
         [_presence(item) for item in told],
