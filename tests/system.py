@@ -222,6 +222,24 @@ class System:
         )
         return dict(site)
 
+    def make_enabled_sites(self, count: int, port: int) -> list[dict[str, Any]]:
+        """Make many sites at once, wanted from the start; the reconcile starts them."""
+        script = (
+            "from apps.sites.services import *\n"
+            f"for n in range({count}):\n"
+            "    connection = connection_of(site_create(name=f'Many {n}'))\n"
+            "    connection_configure(connection, fields=dict(\n"
+            f"        broker_host='127.0.0.1', broker_port={port}, is_enabled=True))\n"
+        )
+        subprocess.run(
+            [sys.executable, "manage.py", "shell", "--no-imports", "-c", script],
+            cwd=ROOT,
+            env=self.env | {"LOG_LEVEL": "WARNING"},
+            check=True,
+        )
+        rows = self.sql("SELECT id, code FROM sites_site WHERE name LIKE %s", "Many %")
+        return [{"id": row[0], "code": row[1]} for row in rows]
+
     def start_site(self, site: dict[str, Any]) -> None:
         self.call("POST", f"mqtt/sites/{site['id']}/start/")
 

@@ -192,9 +192,7 @@ def test_a_clean_stop_stores_what_came_and_frees_the_shards(
     tmp_path: Path, broker: Broker
 ) -> None:
     with System(tmp_path, workers={"mqtt0": "mqtt.shard.0,mqtt.shard.1"}) as system:
-        sites = [system.make_site(f"Many {n}", broker.port) for n in range(200)]
-        for site in sites:
-            system.start_site(site)
+        sites = system.make_enabled_sites(200, broker.port)
         until(
             lambda: (
                 system.sql(
@@ -213,7 +211,8 @@ def test_a_clean_stop_stores_what_came_and_frees_the_shards(
                 )
             took_s = system.processes["mqtt0"].terminate()
 
-            assert took_s < 20  # 1 s usually
+            print(f"stopped in {took_s:.2f} s")
+            assert took_s < 20  # 1.5 s on a quiet machine
             owners = system.sql("SELECT owner FROM sites_shardlease")
             assert {row[0] for row in owners} == {""}
             peer.subscribe("+/backend/status")

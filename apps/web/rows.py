@@ -66,6 +66,11 @@ class SiteRow:
         return bool(self.state.broker_host)
 
     @property
+    def worker(self) -> str:
+        """The owner's node; which process of it matters to programs only."""
+        return self.state.owner.partition("/")[0]
+
+    @property
     def start_url(self) -> str:
         return f"{self.url}start/"
 
