@@ -55,8 +55,8 @@ class Peer:
         """The tags of what the broker confirmed; fewer than 65,536 messages a peer."""
         return {self._tags[mid] for mid in list(self._confirmed) if mid in self._tags}
 
-    def subscribe(self, topic: str) -> None:
-        self.client.subscribe(topic, qos=1)
+    def subscribe(self, topic: str, *, qos: int = 1) -> None:
+        self.client.subscribe(topic, qos=qos)
 
     def close(self) -> None:
         self.client.disconnect()

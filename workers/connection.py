@@ -417,15 +417,14 @@ class BrokerConnection:
             self._left()
             return
         link = self.link
-        ends_here = self._end_session and self.spec.protocol == "5"
-        if ends_here:
-            self._end_session = False
-        link.disconnect(end_session=ends_here)  # usually closes, and then we have left
+        link.disconnect(end_session=self._end_session)  # usually closes: we have left
         if self.link is link:  # the DISCONNECT did not fit into the socket
             self._close_link()
             self._left()
 
     def _left(self) -> None:
+        # Also under MQTT 5, whose DISCONNECT may end the session: rumqttd (iotcore
+        # 0.4.0) ignores that.
         if not self._end_session or self.spec.clean_session or self.spec.problem:
             self._gone()
             return

@@ -199,7 +199,7 @@ class MqttConnection(models.Model):
         _("client id prefix"),
         max_length=50,
         blank=True,
-        help_text=_("Empty: site_<id>. The instance id is appended."),
+        help_text=_("Empty: site_ID. The instance id is appended."),
     )
     protocol = models.CharField(
         _("protocol"), max_length=8, choices=Protocol.choices, default=Protocol.V311

@@ -213,17 +213,6 @@ def test_nothing_is_acknowledged_while_the_database_is_away(desk):
     assert desk.committed == []
 
 
-def test_the_watchdog_sees_a_turning_writer_while_the_database_is_away(desk):
-    desk.put(1)
-    before = desk.writer.last_turn
-    fails = [OperationalError()]
-    desk.ingest.refuse = lambda _: fails.pop(0) if fails else None
-
-    desk.run()
-
-    assert desk.writer.last_turn > before
-
-
 # -- a message that the database refuses ---------------------------------------
 
 

@@ -25,7 +25,7 @@ class Migration(migrations.Migration):
                 ('broker_port', models.PositiveIntegerField(default=1883, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(65535)], verbose_name='broker port')),
                 ('username', models.CharField(blank=True, max_length=255, verbose_name='user name')),
                 ('password_encrypted', models.TextField(blank=True, editable=False)),
-                ('client_id_prefix', models.CharField(blank=True, help_text='Empty: site_<id>. The instance id is appended.', max_length=50, verbose_name='client id prefix')),
+                ('client_id_prefix', models.CharField(blank=True, help_text='Empty: site_ID. The instance id is appended.', max_length=50, verbose_name='client id prefix')),
                 ('protocol', models.CharField(choices=[('3.1.1', 'MQTT 3.1.1'), ('5', 'MQTT 5')], default='3.1.1', max_length=8, verbose_name='protocol')),
                 ('keepalive', models.PositiveIntegerField(blank=True, help_text='Empty: MQTT_KEEP_ALIVE. A dead link shows after twice as long.', null=True, validators=[django.core.validators.MinValueValidator(5), django.core.validators.MaxValueValidator(3600)], verbose_name='keepalive (s)')),
                 ('clean_session', models.BooleanField(blank=True, help_text='Empty: MQTT_CLEAN_SESSION. Yes means live only: what is published while we are away is lost.', null=True, verbose_name='clean session')),
