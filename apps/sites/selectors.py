@@ -52,7 +52,8 @@ class ConnectionStatus:
     """One connection as it is now: the row, the lease and the owner's last report.
 
     Times are aware UTC. `owner` is the worker that holds the shard, empty if none
-    does. `can_control`: this user may start and stop it.
+    does. `session_present`: at the last connect the broker still had our session, so
+    nothing was missed. `can_control`: this user may start and stop it.
     """
 
     connection_id: int
@@ -75,6 +76,7 @@ class ConnectionStatus:
     retry_count: int
     next_retry_at: datetime | None
     topics_list: tuple[str, ...]
+    session_present: bool | None
     shard: int
     owner: str
     counters: dict[str, int]
@@ -220,6 +222,7 @@ def _status_of(
         retry_count=report.retry_count if report else row.mqtt_retry_count,
         next_retry_at=_next_retry(row, report) if held and row.is_enabled else None,
         topics_list=topics if connected else (),
+        session_present=report.session_present if report and connected else None,
         shard=shard_of(row.site_id, settings.MQTT_SHARDS),
         owner=owner,
         counters=_counters(stats, report),

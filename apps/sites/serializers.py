@@ -249,6 +249,13 @@ class StatusSerializer(serializers.Serializer[Any]):
     topics_list = serializers.ListField(child=serializers.CharField())
     reason = serializers.ChoiceField(Reason.choices, allow_blank=True)
     next_retry_at = UtcTimeField(allow_null=True)
+    session_present = serializers.BooleanField(
+        allow_null=True,
+        help_text=(
+            "At the last connect the broker still had our session; false after the "
+            "first one means that messages may be missing."
+        ),
+    )
     shard = serializers.IntegerField()
     owner = serializers.CharField(allow_blank=True, help_text="The shard's worker.")
     last_message_at = UtcTimeField(allow_null=True)

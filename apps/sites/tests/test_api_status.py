@@ -72,6 +72,7 @@ def test_it_has_every_field_of_the_contract(viewer, north):
         "topics_list": [f"{north.code}/gateway/+/heartbeat"],
         "reason": "",
         "next_retry_at": None,
+        "session_present": None,
         "shard": shard_of(north.pk, settings.MQTT_SHARDS),
         "owner": WORKER,
         "last_message_at": "2026-11-21T10:00:00.250000Z",
