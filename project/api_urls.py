@@ -7,13 +7,6 @@ from drf_spectacular.views import SpectacularAPIView
 
 from apps.core.schema import DocsView
 from apps.core.tokens import RefreshView, TokenView
-from apps.devices.api import (
-    DataloggerDetail,
-    DataloggerList,
-    GatewayList,
-    SensorsByDatalogger,
-)
-from apps.telemetry.api import SensorReadings
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("auth/token/", TokenView.as_view()),
@@ -27,11 +20,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
         name="docs",
     ),
     path("", include("apps.sites.api_urls")),
-    path("mqtt/gateways/", GatewayList.as_view()),
-    path("mqtt/dataloggers/", DataloggerList.as_view()),
-    path("mqtt/dataloggers/<int:datalogger_id>/", DataloggerDetail.as_view()),
-    # The documents call it without the slash.
-    path("mqtt/sensors/by_datalogger", SensorsByDatalogger.as_view(schema=None)),
-    path("mqtt/sensors/by_datalogger/", SensorsByDatalogger.as_view()),
-    path("mqtt/sensors/<int:sensor_id>/readings/", SensorReadings.as_view()),
+    path("", include("apps.devices.api_urls")),
+    path("", include("apps.telemetry.api_urls")),
 ]

@@ -24,9 +24,9 @@ from django.db.utils import (
 
 from apps.telemetry.facts import Bad, Entry, Message
 from apps.telemetry.ingest import FencedError, Ingest, Written
+from apps.telemetry.protocols.decode import decode
 from workers.inbox import Inbox
 from workers.pinned import PinnedVersions
-from workers.protocols.decode import decode
 
 log = logging.getLogger(__name__)
 

@@ -22,6 +22,15 @@ class Presence(models.TextChoices):
     UNKNOWN = "unknown", _("unknown")
 
 
+class OfflineCause(models.TextChoices):
+    """How we know that a device is offline."""
+
+    NONE = "", ""
+    SILENCE = "silence", _("silent for longer than it promised")
+    WILL = "will", _("it said goodbye, or its broker did for it")
+    GATEWAY = "gateway", _("its gateway is offline")
+
+
 class PresenceFields(models.Model):
     """What is known about a device being there.
 
@@ -41,6 +50,20 @@ class PresenceFields(models.Model):
         validators=[MinValueValidator(1), MaxValueValidator(31 * 86_400)],
     )
     offline_after = models.DateTimeField(null=True, blank=True)
+    offline_after_s = models.PositiveIntegerField(
+        _("offline after (s)"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(62 * 86_400)],
+        help_text=_("Seconds of silence. Empty: 1.5 times the promised interval."),
+    )
+    offline_cause = models.CharField(
+        _("cause"),
+        max_length=8,
+        choices=OfflineCause.choices,
+        blank=True,
+        db_default="",
+    )
     label = models.CharField(_("label"), max_length=200, blank=True)
     serial_number = models.CharField(_("serial number"), max_length=100, blank=True)
     firmware_version = models.CharField(_("firmware"), max_length=100, blank=True)
@@ -158,6 +181,9 @@ class PresencePeriod(models.Model):
 
     datalogger = models.ForeignKey(Datalogger, models.CASCADE, related_name="periods")
     presence = models.CharField(max_length=8, choices=Presence.choices)
+    cause = models.CharField(
+        max_length=8, choices=OfflineCause.choices, blank=True, db_default=""
+    )
     started_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True)
 
@@ -178,3 +204,108 @@ class PresencePeriod(models.Model):
 
     def __str__(self) -> str:
         return f"{self.presence} since {self.started_at:%Y-%m-%d %H:%M}"
+
+
+class TopicState(models.TextChoices):
+    NEW = "new", _("new")
+    ACCEPTED = "accepted", _("accepted")
+    IGNORED = "ignored", _("ignored")
+
+
+class ContentType(models.TextChoices):
+    """What a payload looks like; a guess from its bytes."""
+
+    EMPTY = "empty", _("empty")
+    JSON = "json", "JSON"
+    NUMBER = "number", _("number")
+    TEXT = "text", _("text")
+    BINARY = "binary", _("binary")
+
+
+class DiscoveredTopic(models.Model):
+    """A topic seen on the wire that no decoder claims; at most 5,000 a site are kept.
+
+    `digest` stands for the topic in the index: a topic may have 65,535 bytes, an index
+    row 2,704. `paths` is a list of {"path": "$.a.b", "type": "number"} of the last
+    payload, if that was JSON.
+    """
+
+    site = models.ForeignKey(Site, models.CASCADE, related_name="discovered_topics")
+    topic = models.TextField()
+    digest = models.UUIDField(editable=False)
+    first_seen = models.DateTimeField()
+    last_seen = models.DateTimeField()
+    message_count = models.PositiveBigIntegerField(default=0)
+    rate_per_minute = models.FloatField(null=True)
+    last_payload = models.BinaryField(help_text=_("The first 4 KiB."))
+    payload_size = models.PositiveIntegerField(default=0)
+    content_type = models.CharField(
+        max_length=8, choices=ContentType.choices, default=ContentType.BINARY
+    )
+    paths = models.JSONField(default=list)
+    qos = models.PositiveSmallIntegerField(default=0)
+    retain = models.BooleanField(default=False)
+    state = models.CharField(
+        _("state"),
+        max_length=8,
+        choices=TopicState.choices,
+        default=TopicState.NEW,
+    )
+
+    class Meta:
+        verbose_name = _("discovered topic")
+        verbose_name_plural = _("discovered topics")
+        ordering: ClassVar = ["-last_seen", "-id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["site", "digest"], name="one_discovered_topic"
+            )
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["site", "-last_seen"], name="topics_by_age")
+        ]
+
+    def __str__(self) -> str:
+        return self.topic[:200]
+
+
+class SessionState(models.TextChoices):
+    WAITING = "waiting", _("waiting for the worker")
+    RUNNING = "running", _("listening")
+    FINISHED = "finished", _("finished")
+    FAILED = "failed", _("failed")
+
+
+class DiscoverySession(models.Model):
+    """A bounded while of listening to everything under a site's code."""
+
+    site = models.ForeignKey(Site, models.CASCADE, related_name="discovery_sessions")
+    username = models.CharField(max_length=150)
+    created_at = models.DateTimeField(default=timezone.now)
+    duration_s = models.PositiveIntegerField()
+    filters = models.JSONField(
+        default=list, help_text=_("Extra filters beside the site's own tree.")
+    )
+    state = models.CharField(
+        max_length=8, choices=SessionState.choices, default=SessionState.WAITING
+    )
+    started_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    messages = models.PositiveBigIntegerField(default=0)
+    topics = models.PositiveIntegerField(default=0)
+    detail = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        verbose_name = _("discovery session")
+        verbose_name_plural = _("discovery sessions")
+        ordering: ClassVar = ["-created_at", "-id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["site"],
+                condition=Q(state__in=["waiting", "running"]),
+                name="one_session_at_a_time",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.site} · {self.created_at:%Y-%m-%d %H:%M}"

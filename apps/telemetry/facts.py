@@ -29,11 +29,25 @@ class Sample(NamedTuple):
     measured_us: int | None  # None: the device gave no usable time
 
 
+class SensorInfo(NamedTuple):
+    """What a message says about a sensor itself; empty where it says nothing."""
+
+    label: str = ""
+    type: str = ""
+    unit: str = ""
+
+
 class Samples(NamedTuple):
-    """A data message: the readings of one datalogger."""
+    """A data message: the readings of one datalogger.
+
+    `sensors` describes some of them by key, where the payload does so; `serial` is the
+    datalogger's own.
+    """
 
     device: DeviceRef
     samples: list[Sample]
+    sensors: dict[str, SensorInfo] | None = None
+    serial: str | None = None
 
 
 class Heartbeat(NamedTuple):
@@ -57,7 +71,7 @@ class DeviceStatus(NamedTuple):
 
 
 class Output(NamedTuple):
-    """A datalogger's answer to a command."""
+    """A datalogger's answer to a command; its words are the payload."""
 
     device: DeviceRef
 

@@ -69,6 +69,9 @@ class QuarantinedMessage(models.Model):
     retain = models.BooleanField()
     reason = models.CharField(max_length=32, choices=QuarantineReason.choices)
     detail = models.CharField(max_length=300, blank=True)
+    replayed_at = models.DateTimeField(
+        null=True, help_text=_("When it was understood after all.")
+    )
 
     class Meta:
         verbose_name = _("quarantined message")
@@ -80,3 +83,51 @@ class QuarantinedMessage(models.Model):
 
     def __str__(self) -> str:
         return f"{self.topic[:80]}: {self.reason}"
+
+
+class TopicMapping(models.Model):
+    """How messages that no decoder understands become readings of a datalogger.
+
+    It is for one topic (`topic`; its datalogger is named here, or by the topic itself),
+    or for a payload version of native data topics (`version`; the topic names the
+    datalogger). `values` is a list of {"path", "key", "label", "type", "unit",
+    "scale", "offset"}: the reading is what lies at `path`, times scale, plus offset.
+    `ts_path` is where the time lies; empty: the time of receipt.
+    """
+
+    site = models.ForeignKey(Site, models.CASCADE, related_name="mappings")
+    topic = models.TextField(blank=True)
+    digest = models.UUIDField(null=True, editable=False)
+    version = models.PositiveIntegerField(null=True, blank=True)
+    datalogger_type = models.CharField(max_length=128, blank=True)
+    datalogger_number = models.CharField(max_length=128, blank=True)
+    ts_path = models.CharField(max_length=500, blank=True)
+    values = models.JSONField(default=list)
+    is_active = models.BooleanField(default=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        verbose_name = _("topic mapping")
+        verbose_name_plural = _("topic mappings")
+        ordering: ClassVar = ["site_id", "id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["site", "digest"],
+                condition=models.Q(digest__isnull=False),
+                name="one_mapping_per_topic",
+            ),
+            models.UniqueConstraint(
+                fields=["site", "version"],
+                condition=models.Q(version__isnull=False),
+                name="one_mapping_per_version",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(digest__isnull=False, version__isnull=True)
+                | models.Q(digest__isnull=True, version__isnull=False),
+                name="mapping_for_topic_or_version",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.topic[:200] or f"version {self.version}"

@@ -14,6 +14,7 @@ from paho.mqtt.client import topic_matches_sub
 
 from apps.sites.patterns import DEFAULT_PATTERNS
 from apps.telemetry.facts import Bad, DeviceStatus, Heartbeat, Samples
+from apps.telemetry.protocols.decode import decode
 from project.demo import (
     BATTERY,
     DEMO_SITES,
@@ -25,7 +26,6 @@ from project.demo import (
 )
 from workers.fleet.crew import Pace, crews_of, mass_crews
 from workers.fleet.devices import BUFFER_SAMPLES, Device, Message, Profile, malformed
-from workers.protocols.decode import decode
 
 NOW = 1_763_547_000.0
 ROME = ZoneInfo("Europe/Rome")

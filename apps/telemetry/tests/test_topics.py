@@ -5,8 +5,13 @@ from __future__ import annotations
 import pytest
 
 from apps.telemetry.facts import DeviceRef
-from workers.protocols import topics
-from workers.protocols.topics import MAX_LEVEL_CHARS, InvalidTopicError, Route, parse
+from apps.telemetry.protocols import topics
+from apps.telemetry.protocols.topics import (
+    MAX_LEVEL_CHARS,
+    InvalidTopicError,
+    Route,
+    parse,
+)
 
 MONSTRO = DeviceRef(gateway=None, type="monstro", number="15")
 BEHIND = DeviceRef(gateway="gw7", type="monstro", number="15")

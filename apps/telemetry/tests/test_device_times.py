@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.protocols.times import (
+from apps.telemetry.protocols.times import (
     DAY_US,
     YEAR_2000_US,
     BadTimeError,

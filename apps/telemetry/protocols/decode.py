@@ -20,8 +20,12 @@ from apps.telemetry.facts import (
     Samples,
     Unclaimed,
 )
-from workers.protocols import heartbeat, topics, v1
-from workers.protocols.errors import JsonInvalidError, PayloadError, UnknownVersionError
+from apps.telemetry.protocols import heartbeat, topics, v1
+from apps.telemetry.protocols.errors import (
+    JsonInvalidError,
+    PayloadError,
+    UnknownVersionError,
+)
 
 MAX_PAYLOAD_BYTES = 1_048_576  # 1 MiB; larger ones are quarantined by size
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from apps.telemetry.facts import DeviceRef, DeviceStatus, Heartbeat
-from workers.protocols.errors import SchemaMismatchError
+from apps.telemetry.protocols.errors import SchemaMismatchError
 
 MAX_INTERVAL_S = 31 * 86_400
 _MAX_TEXT = {"serial": 100, "label": 200, "firmware": 100}

@@ -23,8 +23,8 @@ from apps.telemetry.facts import (
     Unclaimed,
 )
 from apps.telemetry.models import QuarantineReason
-from workers.protocols.decode import MAX_PAYLOAD_BYTES, decode
-from workers.protocols.v1 import MAX_KEY_CHARS, MAX_SAMPLES, MAX_TEXT_BYTES
+from apps.telemetry.protocols.decode import MAX_PAYLOAD_BYTES, decode
+from apps.telemetry.protocols.v1 import MAX_KEY_CHARS, MAX_SAMPLES, MAX_TEXT_BYTES
 
 NOW_US = 1_763_547_000_000_000  # 2025-11-19 10:10 UTC
 DEVICE = DeviceRef(gateway=None, type="monstro", number="15")

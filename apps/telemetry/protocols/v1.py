@@ -9,12 +9,12 @@ import math
 from datetime import tzinfo
 
 from apps.telemetry.facts import Sample
-from workers.protocols.errors import (
+from apps.telemetry.protocols.errors import (
     SchemaMismatchError,
     TooLargeError,
     ValueInvalidError,
 )
-from workers.protocols.times import BadTimeError, device_time_us
+from apps.telemetry.protocols.times import BadTimeError, device_time_us
 
 MAX_KEY_CHARS = 128
 MAX_TEXT_BYTES = 2_000  # a text is part of the readings' index (at most 2,704 bytes)
