@@ -122,6 +122,15 @@ class FiniteFloatField(serializers.FloatField):
         return value
 
 
+class TrueOrFalseField(serializers.BooleanField):
+    """JSON's own true and false; DRF also takes "off", "no" and 0."""
+
+    def to_internal_value(self, data: Any) -> bool:  # noqa: ANN401 (DRF's signature)
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
 @extend_schema_field(
     {"oneOf": [{"type": "number"}, {"type": "string"}], "nullable": True}
 )

@@ -14,6 +14,7 @@ class DataloggersQuery(serializers.Serializer[Any]):
     site_id = serializers.IntegerField(required=False, help_text="Only this site's.")
     online_only = serializers.BooleanField(default=False)
     search = serializers.CharField(
+        allow_blank=True,
         default="",
         max_length=200,
         help_text="Part of the label, the serial number, or 'type number'.",

@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
 from apps.core.crypto import SecretUnreadableError
-from apps.core.parsing import FiniteFloatField, UtcTimeField
+from apps.core.parsing import FiniteFloatField, TrueOrFalseField, UtcTimeField
 from apps.sites.hosts import problem_with_host
 from apps.sites.models import MqttConnection, Protocol, Reason, Site, Status
 from apps.sites.patterns import DEFAULT_PATTERNS, problem_with_pattern
@@ -84,7 +84,7 @@ class TopicSerializer(serializers.Serializer[Any]):
         max_value=1,
         help_text="0 or 1; 2 would not survive a crash.",
     )
-    is_active = serializers.BooleanField(default=True)
+    is_active = TrueOrFalseField(default=True)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         # A PATCH makes every field optional, down to those of the items.
@@ -141,12 +141,12 @@ class ConnectionSerializer(serializers.Serializer[MqttConnection]):
         max_value=3600,
         help_text="Seconds; null: MQTT_KEEP_ALIVE.",
     )
-    clean_session = serializers.BooleanField(
+    clean_session = TrueOrFalseField(
         default=None,
         allow_null=True,
         help_text="null: MQTT_CLEAN_SESSION. true: live only.",
     )
-    use_tls = serializers.BooleanField(default=False)
+    use_tls = TrueOrFalseField(default=False)
     tls_ca = serializers.CharField(
         default="",
         allow_blank=True,
