@@ -24,7 +24,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from embedded.broker import Broker
 from project.broker_url import BrokerUrl
 from project.demo import DEMO_SITES, Habit, temperature
-from workers.fleet.crew import Crew, Slot
+from workers.fleet.crew import Crew, Pace, Slot, crews_of
 from workers.fleet.devices import Device, Profile
 from workers.fleet.engine import Engine, Limits
 from workers.fleet.link import LinkOptions
@@ -71,6 +71,9 @@ class Subscriber:
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+
+    def publish(self, topic: str, words: str) -> None:
+        self._client.publish(topic, words, qos=1)
 
     def live(self, ending: str = "") -> list[tuple[str, bytes]]:
         return [
@@ -178,6 +181,24 @@ def test_what_it_counts_is_what_arrives(broker: Broker, protocol: str):
         "data": kinds["data"] + kinds["malformed"],
     }
     assert summary["values"] == summary["acked_values"] == 3 * kinds["data"]
+
+
+@pytest.mark.parametrize("protocol", ["3.1.1", "5"])
+def test_a_datalogger_of_the_demo_answers_a_command(broker: Broker, protocol: str):
+    crew = next(c for c in crews_of(DEMO_SITES, Pace(), seed=1) if len(c.slots) > 1)
+    base = crew.slots[1].device.profile.base
+
+    with subscribed(broker) as subscriber:
+        url = broker.v5_url if protocol == "5" else broker.url
+        links = LinkOptions(BrokerUrl.parse(url), run="test", protocol=protocol)
+        with running(Engine([crew], links)):
+            until(lambda: subscriber.live(f"{base}/heartbeat"), "the device is there")
+            subscriber.publish(f"{base}/input", "start")
+            until(lambda: subscriber.live(f"{base}/output"), "its answer")
+
+    [(_, answer)] = subscriber.live(f"{base}/output")
+    assert json.loads(answer)["result"] == "ok"
+    assert json.loads(answer)["command"] == "start"
 
 
 def test_no_reading_repeats_another(broker: Broker):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from project.demo import DataloggerSpec, GatewaySpec, Habit, SensorSpec, SiteSpec, Stamp
@@ -61,13 +61,18 @@ class Crew:
 
 
 def crews_of(sites: Iterable[SiteSpec], pace: Pace, *, seed: int) -> list[Crew]:
-    """Return one crew for each gateway and for each datalogger without one."""
+    """Return one crew for each gateway and for each datalogger without one.
+
+    Dataloggers behind a gateway obey commands: only those have the topics for it.
+    """
     crews: list[Crew] = []
     for site in sites:
         for gateway in site.gateways:
             behind = [d for d in site.dataloggers if d.gateway == gateway.number]
             profiles = [_gateway(site, gateway, pace)]
-            profiles += [_datalogger(site, spec, pace) for spec in behind]
+            profiles += [
+                replace(_datalogger(site, spec, pace), obeys=True) for spec in behind
+            ]
             crews.append(_crew(f"{site.code}-gw{gateway.number}", profiles, seed))
         for spec in site.dataloggers:
             if spec.gateway is None:

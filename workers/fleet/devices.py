@@ -15,13 +15,14 @@ from typing import Literal, NamedTuple
 from project.demo import STEADY, Habit, SensorSpec, Stamp
 from workers.fleet.values import Battery, Drift, Kind, Value, process_of, warmth
 
-MessageKind = Literal["status", "heartbeat", "data", "malformed"]
+MessageKind = Literal["status", "heartbeat", "data", "malformed", "output"]
 
 FIRMWARE = "V.5.53.0"
 BUFFER_SAMPLES = 240  # what a datalogger's memory holds while nobody listens
 LIST_SAMPLES = 60  # objects in one late message: a few kilobytes
 LATE_S = 10.0  # a sample older than this was buffered, and goes out in a list
 CATCH_UP_SAMPLES = 50  # in one step, when the publisher lags behind the device
+ECHOED_BYTES = 200  # of a command, in its answer
 _RSSI = Kind(warmth, noise=4, memory_s=300, decimals=0, low=-110, high=-30)
 _JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 _PER_UNIT: dict[Stamp, int] = {"s": 1, "iso": 1, "ms": 1_000, "us": 1_000_000}
@@ -55,6 +56,7 @@ class Profile:
     malformed: float = 0.0  # share of the data messages, 0 to 1
     qos: int = 1
     says_state_as_json: bool = False
+    obeys: bool = False  # listens to commands on {base}/input, answers on /output
 
 
 class Device:
@@ -90,6 +92,20 @@ class Device:
     def farewell(self) -> Message:
         """Return the will, which is also what a device says when it is switched off."""
         return self._status("offline")
+
+    @property
+    def command_topic(self) -> str:
+        """Where it listens for commands; empty if it does not."""
+        return f"{self.profile.base}/input" if self.profile.obeys else ""
+
+    def answer(self, command: bytes, now: float) -> list[Message]:
+        """Return its answer to a command; one that is silent or crashed gives none."""
+        if self.state != "up":
+            return []
+        words = command[:ECHOED_BYTES].decode("utf-8", errors="replace")
+        stamp = stamp_of(int(now * _PER_UNIT[self.profile.stamp]), self.profile.stamp)
+        body = {"ts": stamp, "command": words, "result": "ok"}
+        return [self._message("output", _encode(body), "output")]
 
     def announce_again(self) -> None:
         """Its link is new: the next step begins with a heartbeat."""

@@ -177,6 +177,8 @@ class Engine:
     def _after_io(self, link: Link, now: float) -> None:
         if link.is_fresh:
             self._welcome(link, now)
+        if link.heard:
+            self._obey(link, now)
         if link.state is LinkState.WAITING and link.problem:
             self._note_trouble(link)
         if link.parked and link.has_much_room():
@@ -249,11 +251,20 @@ class Engine:
             self._is_away = False
             log.info("broker %s is back", self._options.broker)
         link.parked.clear()
+        topics = [slot.device.command_topic for slot in link.crew.slots]
+        link.listen([topic for topic in topics if topic])
         for slot in link.crew.slots:
             if slot.device.state != "silent":
                 link.outbox.append(slot.device.birth())
             slot.device.announce_again()
             self._schedule.put(slot, link, max(now, slot.device.next_at))
+
+    def _obey(self, link: Link, now: float) -> None:
+        devices = {slot.device.command_topic: slot.device for slot in link.crew.slots}
+        while link.heard:
+            topic, command = link.heard.popleft()
+            if topic in devices and not self.is_stopping:
+                link.outbox.extend(devices[topic].answer(command, now))
 
     def _note_trouble(self, link: Link) -> None:
         problem, link.problem = link.problem, ""

@@ -84,6 +84,7 @@ class Link:
         self.outbox: deque[Message] = deque()
         self.parked: list[Slot] = []
         self.in_flight: dict[int, Message] = {}
+        self.heard: deque[tuple[str, bytes]] = deque()  # commands: topic, payload
         self.problem = ""  # why the last attempt ended
         self.is_fresh = False  # up, and not yet welcomed by the engine
         self.interest = 0  # what the selector watches for
@@ -116,6 +117,7 @@ class Link:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_ack = self._on_ack
+        client.on_message = self._on_message
         # Its presence keeps paho from writing inside `publish`; the engine asks
         # `want_write` instead.
         client.on_socket_register_write = lambda *_: None
@@ -169,6 +171,11 @@ class Link:
 
     def is_idle(self) -> bool:
         return not (self.outbox or self.in_flight or self.client.want_write())
+
+    def listen(self, topics: list[str]) -> None:
+        """Subscribe to where commands come."""
+        if topics:
+            self.client.subscribe([(topic, 1) for topic in topics])
 
     def pump(self, now: float) -> None:
         """Publish what waits, as far as the window allows, and write."""
@@ -267,6 +274,14 @@ class Link:
         else:
             return  # asked for, or paho calling twice
         self._wait(self._now)
+
+    def _on_message(
+        self,
+        _client: paho.Client,
+        _userdata: Any,  # noqa: ANN401 (paho's own)
+        message: paho.MQTTMessage,
+    ) -> None:
+        self.heard.append((message.topic, bytes(message.payload)))
 
     def _on_ack(self, mid: int, is_failure: bool) -> None:
         message = self.in_flight.pop(mid)

@@ -66,7 +66,6 @@ def understood(message: Message, code: str = "site_001", at: float = NOW):
         message.payload,
         received_us=int(at * 1e6),
         zone=ROME,
-        pinned_version=lambda _: None,
     )
 
 
@@ -129,6 +128,21 @@ def test_a_heartbeat_says_all_there_is_to_say():
     assert body["uptime"] >= 86_400
     assert -110 <= body["rssi"] <= -30
     assert 3.5 <= body["battery"] <= 4.2
+
+
+def test_it_answers_a_command_unless_it_is_silent():
+    device = Device(replace(PROFILE, obeys=True, habit=SILENT))
+    run(device, seconds=30)
+
+    [answer] = device.answer(b"start", NOW + 30)
+    run(device, seconds=60, start=NOW + 30)
+
+    assert device.command_topic == f"{PROFILE.base}/input"
+    assert answer.topic == f"{PROFILE.base}/output"
+    assert json.loads(answer.payload)["command"] == "start"
+    assert not answer.retain
+    assert device.state == "silent"
+    assert device.answer(b"start", NOW + 90) == []
 
 
 def test_it_keeps_the_interval_it_promises():
