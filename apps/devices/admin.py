@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
-from apps.core.admin import SuperuserAdmin
-from apps.devices.models import Datalogger, Gateway, SensorDevice
+from apps.core.admin import ReadOnlyAdmin, SuperuserAdmin
+from apps.devices import services
+from apps.devices.models import Datalogger, Gateway, PresencePeriod, SensorDevice
 
 if TYPE_CHECKING:
+    from django.forms import ModelForm
     from django.http import HttpRequest
 
 OBSERVED = (
     "presence",
+    "offline_cause",
     "presence_since",
     "last_seen_at",
     "interval_s",
@@ -28,27 +31,43 @@ OBSERVED = (
 )
 
 
+class DeviceAdmin(SuperuserAdmin):
+    """A device comes by itself; people only say how it is called and treated."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def save_model(
+        self,
+        request: HttpRequest,
+        obj: Any,  # noqa: ANN401 (a Gateway or a Datalogger)
+        form: ModelForm[Any],
+        change: bool,
+    ) -> None:
+        """Store what was changed; the rest of the form may be minutes old."""
+        given = {name: form.cleaned_data[name] for name in form.changed_data}
+        services.device_update(obj, given)
+
+
 @admin.register(Gateway)
-class GatewayAdmin(SuperuserAdmin):
+class GatewayAdmin(DeviceAdmin):
     list_display = (
         "__str__",
         "site",
         "number",
         "serial_number",
         "presence",
+        "offline_cause",
         "last_seen_at",
     )
-    list_filter = ("presence", "site")
+    list_filter = ("presence", "offline_cause", "site")
     list_select_related = ("site",)
     search_fields = ("number", "label", "serial_number", "site__name", "site__code")
     readonly_fields = ("site", "number", *OBSERVED)
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False  # devices introduce themselves
-
 
 @admin.register(Datalogger)
-class DataloggerAdmin(SuperuserAdmin):
+class DataloggerAdmin(DeviceAdmin):
     list_display = (
         "__str__",
         "site",
@@ -56,10 +75,11 @@ class DataloggerAdmin(SuperuserAdmin):
         "number",
         "serial_number",
         "presence",
+        "offline_cause",
         "last_seen_at",
         "firmware_version",
     )
-    list_filter = ("presence", "type", "site")
+    list_filter = ("presence", "offline_cause", "type", "site")
     list_select_related = ("site",)
     search_fields = (
         "type",
@@ -71,8 +91,23 @@ class DataloggerAdmin(SuperuserAdmin):
     )
     readonly_fields = ("site", "gateway", "type", "number", *OBSERVED)
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
+
+@admin.register(PresencePeriod)
+class PresencePeriodAdmin(ReadOnlyAdmin):
+    list_display = ("datalogger", "site", "presence", "cause", "started_at", "ended_at")
+    list_filter = ("presence", "cause", "datalogger__site")
+    list_select_related = ("datalogger__site",)
+    search_fields = (
+        "datalogger__type",
+        "datalogger__number",
+        "datalogger__label",
+        "datalogger__serial_number",
+        "datalogger__site__name",
+    )
+
+    @admin.display(description=_("site"), ordering="datalogger__site__name")
+    def site(self, row: PresencePeriod) -> str:
+        return str(row.datalogger.site)
 
 
 @admin.register(SensorDevice)

@@ -14,6 +14,8 @@ from apps.sites.models import Site
 
 DEFAULT_INTERVAL_S = 60  # the promise of a device that made none (CONTRACT §6)
 OFFLINE_FACTOR = 1.5  # silence of 1.5 promised intervals is offline, as in ChirpStack
+MAX_OFFLINE_AFTER_S = 62 * 86_400
+MAX_VERSION = 255  # of a protocol
 
 
 class Presence(models.TextChoices):
@@ -54,7 +56,7 @@ class PresenceFields(models.Model):
         _("offline after (s)"),
         null=True,
         blank=True,
-        validators=[MinValueValidator(1), MaxValueValidator(62 * 86_400)],
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_OFFLINE_AFTER_S)],
         help_text=_("Seconds of silence. Empty: 1.5 times the promised interval."),
     )
     offline_cause = models.CharField(
@@ -78,6 +80,13 @@ class PresenceFields(models.Model):
     @property
     def is_online(self) -> bool:
         return self.presence == Presence.ONLINE
+
+    @property
+    def silence_s(self) -> float:
+        """Return the seconds of silence after which this device is offline."""
+        if self.offline_after_s is not None:
+            return self.offline_after_s
+        return OFFLINE_FACTOR * (self.interval_s or DEFAULT_INTERVAL_S)
 
 
 class Gateway(PresenceFields):
@@ -118,6 +127,7 @@ class Datalogger(PresenceFields):
         _("protocol version"),
         null=True,
         blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_VERSION)],
         help_text=_("Empty: the payload says, or 1."),
     )
 
@@ -135,7 +145,12 @@ class Datalogger(PresenceFields):
                 fields=["offline_after"],
                 condition=~Q(presence="offline"),
                 name="datalogger_deadline",
-            )
+            ),
+            models.Index(
+                fields=["protocol_version"],
+                condition=Q(protocol_version__isnull=False),
+                name="pinned_dataloggers",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -192,7 +207,8 @@ class PresencePeriod(models.Model):
         verbose_name_plural = _("presence periods")
         ordering: ClassVar = ["-started_at"]
         indexes: ClassVar = [
-            models.Index(fields=["datalogger", "-started_at"], name="presence_history")
+            models.Index(fields=["datalogger", "-started_at"], name="presence_history"),
+            models.Index(fields=["datalogger", "ended_at"], name="presence_ended"),
         ]
         constraints: ClassVar = [
             models.UniqueConstraint(
@@ -250,6 +266,9 @@ class DiscoveredTopic(models.Model):
         max_length=8,
         choices=TopicState.choices,
         default=TopicState.NEW,
+    )
+    has_own_filter = models.BooleanField(
+        db_default=False, help_text=_("Accepting it gave the connection a filter.")
     )
 
     class Meta:

@@ -5,28 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from django.db.models import Count, F, Q, Sum, Value
-from django.db.models.functions import Coalesce, Concat, Greatest, Least
+from django.db.models import Count, Q, Value
+from django.db.models.functions import Concat
 from django.http import Http404
 
 from apps.devices.models import (
     Datalogger,
     Gateway,
     Presence,
-    PresencePeriod,
     SensorDevice,
 )
+from apps.devices.uptime import WINDOWS, uptime_percentages, uptimes, window
 from apps.sites.models import Site
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
 
     from apps.sites.selectors import Person
-
-UPTIME_WINDOW = timedelta(hours=24)  # the page says "uptime over the last day"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +55,10 @@ class GatewayState:
     presence: str
     is_online: bool
     presence_since: datetime
+    offline_cause: str
     last_seen_at: datetime | None
     interval_s: int | None
+    offline_after_s: int | None
     uptime_s: int | None
     rssi: float | None
     battery: float | None
@@ -85,8 +85,10 @@ class DataloggerState:
     presence: str
     is_online: bool
     presence_since: datetime
+    offline_cause: str
     last_seen_at: datetime | None
     interval_s: int | None
+    offline_after_s: int | None
     uptime_s: int | None
     rssi: float | None
     battery: float | None
@@ -99,6 +101,14 @@ class DataloggerState:
 def visible_gateways(user: Person, site: Site | None = None) -> QuerySet[Gateway]:
     rows = Gateway.objects.filter(site__in=Site.objects.visible_to(user))
     return rows if site is None else rows.filter(site=site)
+
+
+def visible_gateway(user: Person, gateway_id: int) -> Gateway:
+    """Return the gateway; raises `Http404` if this user may not know of it."""
+    row = visible_gateways(user).filter(pk=gateway_id).first()
+    if row is None:
+        raise Http404
+    return row
 
 
 def visible_dataloggers(
@@ -183,8 +193,10 @@ def gateway_states(rows: Sequence[Gateway]) -> list[GatewayState]:
             presence=row.presence,
             is_online=row.is_online,
             presence_since=row.presence_since,
+            offline_cause=row.offline_cause,
             last_seen_at=row.last_seen_at,
             interval_s=row.interval_s,
+            offline_after_s=row.offline_after_s,
             uptime_s=row.uptime_s,
             rssi=finite(row.rssi),
             battery=finite(row.battery),
@@ -215,8 +227,10 @@ def datalogger_states(
             presence=row.presence,
             is_online=row.is_online,
             presence_since=row.presence_since,
+            offline_cause=row.offline_cause,
             last_seen_at=row.last_seen_at,
             interval_s=row.interval_s,
+            offline_after_s=row.offline_after_s,
             uptime_s=row.uptime_s,
             rssi=finite(row.rssi),
             battery=finite(row.battery),
@@ -252,37 +266,12 @@ def sensor_counts(datalogger_ids: Iterable[int]) -> dict[int, int]:
     return dict(counted.values_list("datalogger_id", "count"))
 
 
-def uptime_percentages(
-    datalogger_ids: Iterable[int], *, now: datetime
-) -> dict[int, float]:
-    """Return online / (online + offline) × 100 over the last 24 h, by datalogger.
-
-    Unknown time counts neither way; a datalogger without known time is missing.
-    """
-    since = now - UPTIME_WINDOW
-    length = Least(Coalesce(F("ended_at"), Value(now)), Value(now)) - Greatest(
-        F("started_at"), Value(since)
-    )
-    rows = (
-        PresencePeriod.objects.filter(
-            Q(ended_at=None) | Q(ended_at__gt=since),
-            datalogger_id__in=list(datalogger_ids),
-            started_at__lt=now,
-            presence__in=(Presence.ONLINE, Presence.OFFLINE),
-        )
-        .order_by()
-        .values("datalogger_id")
-        .annotate(
-            known=Sum(length),
-            online=Sum(length, filter=Q(presence=Presence.ONLINE)),
-        )
-    )
+def uptime_by_window(row: Datalogger, *, now: datetime) -> dict[str, float | None]:
+    """Return the percentage of each window; `row.site` should be loaded."""
+    windows = [window(name, now=now, zone=row.site.timezone) for name in WINDOWS]
+    found = uptimes([row.pk], windows)[row.pk]
     return {
-        row["datalogger_id"]: round(
-            (row["online"] or timedelta()) / row["known"] * 100, 2
-        )
-        for row in rows
-        if row["known"]
+        each.name: known.percentage for each, known in zip(windows, found, strict=True)
     }
 
 

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
+from apps.core.api import PageQuery
 from apps.core.parsing import UtcTimeField, ValueField
-from apps.devices.models import Presence
+from apps.devices.models import (
+    MAX_OFFLINE_AFTER_S,
+    MAX_VERSION,
+    OfflineCause,
+    Presence,
+)
+from apps.devices.uptime import MONTH, WINDOWS
 
 
 class DataloggersQuery(serializers.Serializer[Any]):
@@ -37,9 +45,16 @@ class PresenceSerializer(serializers.Serializer[Any]):
         Presence.choices, help_text="unknown: our own link to the broker is down."
     )
     presence_since = UtcTimeField()
+    offline_cause = serializers.ChoiceField(
+        OfflineCause.choices, allow_blank=True, help_text="Empty unless offline."
+    )
     last_seen_at = UtcTimeField(allow_null=True)
     interval_s = serializers.IntegerField(
         allow_null=True, help_text="The promised time between heartbeats."
+    )
+    offline_after_s = serializers.IntegerField(
+        allow_null=True,
+        help_text="Seconds of silence, if people set them; else 1.5 times interval_s.",
     )
     uptime_s = serializers.IntegerField(
         allow_null=True, help_text="Since the device's own start, as it says."
@@ -76,6 +91,13 @@ class DataloggerSerializer(PresenceSerializer):
     )
 
 
+class DataloggerDetailSerializer(DataloggerSerializer):
+    uptime = serializers.DictField(
+        child=serializers.FloatField(allow_null=True),
+        help_text="Percentages over 24h, 7d, 30d and month, the site's current month.",
+    )
+
+
 class SensorSerializer(serializers.Serializer[Any]):
     id = serializers.IntegerField()
     datalogger_id = serializers.IntegerField()
@@ -86,3 +108,87 @@ class SensorSerializer(serializers.Serializer[Any]):
     current_value = ValueField(allow_null=True)
     current_at = UtcTimeField(allow_null=True, help_text="When it was measured.")
     unit_of_measure = serializers.CharField(allow_blank=True)
+
+
+class GatewayChangeSerializer(serializers.Serializer[Any]):
+    """What people may say about a gateway."""
+
+    label = serializers.CharField(  # type: ignore[assignment]  # DRF moves it away
+        max_length=200,
+        allow_blank=True,
+        help_text="Kept, whatever the device says; empty: the device's own word.",
+    )
+    offline_after_s = serializers.IntegerField(
+        min_value=1,
+        max_value=MAX_OFFLINE_AFTER_S,
+        allow_null=True,
+        help_text="Seconds of silence; null: 1.5 times the promised interval.",
+    )
+
+
+class DataloggerChangeSerializer(GatewayChangeSerializer):
+    """What people may say about a datalogger."""
+
+    protocol_version = serializers.IntegerField(
+        min_value=1,
+        max_value=MAX_VERSION,
+        allow_null=True,
+        help_text="Of payloads that do not say it; null: 1.",
+    )
+
+
+class SensorChangeSerializer(serializers.Serializer[Any]):
+    """What people may say about a sensor."""
+
+    label = serializers.CharField(max_length=200, allow_blank=True)  # type: ignore[assignment]  # DRF moves it away
+    sensor_type = serializers.CharField(max_length=64, allow_blank=True)
+    unit_of_measure = serializers.CharField(max_length=32, allow_blank=True)
+
+
+class UptimeQuery(PageQuery):
+    window = serializers.ChoiceField(
+        WINDOWS,
+        required=False,
+        help_text="24h without it, or the month that `month` names.",
+    )
+    month = serializers.RegexField(
+        r"^20[0-9]{2}-(0[1-9]|1[0-2])$",
+        required=False,
+        help_text="A calendar month in the site's time zone, such as 2026-11.",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if attrs.get("month") and attrs.get("window", MONTH) != MONTH:
+            problem = _("A month goes with window=month only")
+            raise serializers.ValidationError({"month": [problem]})
+        return attrs
+
+
+class OutageSerializer(serializers.Serializer[Any]):
+    """A time offline; one that began before the window is told whole."""
+
+    started_at = UtcTimeField()
+    ended_at = UtcTimeField(allow_null=True, help_text="null: it lasts.")
+    duration_s = serializers.FloatField(help_text="Until now, if it lasts.")
+    cause = serializers.ChoiceField(OfflineCause.choices, allow_blank=True)
+
+
+class UptimeSerializer(serializers.Serializer[Any]):
+    datalogger_id = serializers.IntegerField()
+    window = serializers.ChoiceField(WINDOWS)
+    to = UtcTimeField(help_text="The end of the window, now at the latest.")
+    uptime_percentage = serializers.FloatField(
+        allow_null=True,
+        help_text="online / (online + offline); null if neither is known.",
+    )
+    online_s = serializers.FloatField()
+    offline_s = serializers.FloatField()
+    unknown_s = serializers.FloatField(
+        help_text="Our own link was down, or the datalogger was not known yet."
+    )
+    outages = OutageSerializer(many=True, help_text="Newest first.")
+    outages_count = serializers.IntegerField(help_text="On all pages together.")
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        # `from` is a word of Python, so it cannot be declared as an attribute.
+        return {"from": UtcTimeField(), **super().get_fields()}

@@ -1,63 +1,41 @@
-"""The offline check: conditional UPDATEs, safe to repeat and to run twice at once."""
+"""Changes to devices: the offline check, what people set, and what is forgotten."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, TypeVar
 
 from django.db import connection, transaction
+from django.utils import timezone
 
 from apps.core import events
-from apps.devices.models import DEFAULT_INTERVAL_S, OFFLINE_FACTOR
-from apps.devices.updates import PresenceChange, write_periods
+from apps.devices import presence
+from apps.devices.models import Datalogger, Gateway, SensorDevice
+from apps.devices.presence import PresenceChange
+from apps.sites import commands
 
 MANY_CHANGES = 20
+PRUNE_AT_ONCE = 10_000  # rows of one statement, which has seconds to end
+KEEP_PERIODS = timedelta(days=400)  # a year of months, and the month before it
 
-# While our own link is not up nothing is known about a device; silence proves nothing.
-_BLIND = """
-UPDATE {table} d
-SET presence = 'unknown', presence_since = GREATEST(%(now)s, d.presence_since)
-FROM sites_mqttconnection c
-WHERE c.site_id = d.site_id AND c.status <> 'connected' AND d.presence <> 'unknown'
-RETURNING d.id, d.site_id, d.presence
-"""
-
-# The deadline counts from the last message, or from when we could hear again: a break
-# of our own link may be over before any check has seen it.
-_SILENT = """
-UPDATE {table} d
-SET presence = 'offline', presence_since = GREATEST(%(now)s, d.presence_since)
-FROM sites_mqttconnection c
-WHERE c.site_id = d.site_id AND c.status = 'connected' AND d.presence <> 'offline'
-  AND d.offline_after < %(now)s
-  AND COALESCE(c.last_connected_at, '-infinity') + make_interval(secs =>
-      %(factor)s * COALESCE(d.interval_s, %(interval)s)) < %(now)s
-RETURNING d.id, d.site_id, d.presence
-"""
+Device = TypeVar("Device", Gateway, Datalogger)
 
 
-def check_presence(now: datetime) -> int:
-    """Turn devices unknown or offline whose time has come; return how many."""
-    changes: list[PresenceChange] = []
-    with transaction.atomic():
-        for sql in (_BLIND, _SILENT):
-            changes += _change(sql, "devices_gateway", "gateway", now)
-            changed = _change(sql, "devices_datalogger", "datalogger", now)
-            write_periods([change.device_id for change in changed])
-            changes += changed
-        transaction.on_commit(lambda: broadcast(changes))
-    return len(changes)
+def check_presence(now: datetime, site_id: int | None = None) -> int:
+    """Turn devices unknown or offline whose time has come; return how many changed.
 
-
-def _change(sql: str, table: str, kind: str, now: datetime) -> list[PresenceChange]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            sql.format(table=table),
-            {"now": now, "factor": OFFLINE_FACTOR, "interval": DEFAULT_INTERVAL_S},
-        )
-        return [
-            PresenceChange(site_id, kind, device_id, presence)
-            for device_id, site_id, presence in cursor.fetchall()
-        ]
+    Safe to repeat and to run twice at once. Each of the two transactions takes gateways
+    first and dataloggers then, in the order of their ids, as batches do.
+    """
+    count = 0
+    for turn in (presence.turn_unknown, presence.turn_offline):
+        with transaction.atomic():
+            changes = turn(now, site_id)
+            transaction.on_commit(partial(broadcast, changes))
+        count += len(changes)
+    return count
 
 
 def broadcast(changes: list[PresenceChange]) -> None:
@@ -71,5 +49,61 @@ def broadcast(changes: list[PresenceChange]) -> None:
             events.emit(channel, "resync", {})
             continue
         for change in of_site:
-            data = {f"{change.kind}_id": change.device_id, "presence": change.presence}
+            data = {
+                f"{change.kind}_id": change.device_id,
+                "presence": change.presence,
+                "cause": change.cause,
+            }
             events.emit(channel, "device", data)
+
+
+def device_update(device: Device, fields: Mapping[str, Any]) -> Device:
+    """Store what people say about a device; return it as it is then.
+
+    Writes these fields and the deadline that follows from them, nothing else: what was
+    observed meanwhile stays. A deadline in the past is noticed at once.
+
+    Raises:
+        DoesNotExist: the device was deleted meanwhile.
+    """
+    with transaction.atomic():
+        rows = type(device).objects.select_related("site")
+        row = rows.select_for_update(of=("self",), no_key=True).get(pk=device.pk)
+        for name, value in fields.items():
+            setattr(row, name, value)
+        changed = [*fields]
+        if "offline_after_s" in fields and row.last_seen_at is not None:
+            row.offline_after = row.last_seen_at + timedelta(seconds=row.silence_s)
+            changed.append("offline_after")
+            transaction.on_commit(lambda: commands.send_presence_check(row.site_id))
+        row.save(update_fields=changed)
+    return row
+
+
+def sensor_update(sensor: SensorDevice, fields: Mapping[str, Any]) -> None:
+    """Store what people say about a sensor; raises `DoesNotExist` if it is gone."""
+    with transaction.atomic():
+        SensorDevice.objects.select_for_update(no_key=True).get(pk=sensor.pk)
+        for name, value in fields.items():
+            setattr(sensor, name, value)
+        sensor.save(update_fields=[*fields])
+
+
+def prune_periods(now: datetime | None = None) -> int:
+    """Delete the presence periods that ended too long ago; return how many."""
+    before = (now or timezone.now()) - KEEP_PERIODS
+    count, deleted = 0, PRUNE_AT_ONCE
+    while deleted == PRUNE_AT_ONCE:
+        with connection.cursor() as cursor:
+            # By datalogger, since the index is: no look at the periods that stay.
+            cursor.execute(
+                "DELETE FROM devices_presenceperiod WHERE id = ANY(ARRAY("
+                "SELECT p.id FROM devices_datalogger d CROSS JOIN LATERAL ("
+                "SELECT id FROM devices_presenceperiod "
+                "WHERE datalogger_id = d.id AND ended_at < %s LIMIT %s"
+                ") p LIMIT %s))",
+                [before, PRUNE_AT_ONCE, PRUNE_AT_ONCE],
+            )
+            deleted = int(cursor.rowcount)
+        count += deleted
+    return count

@@ -8,11 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from django.db import OperationalError, connection
 
-from apps.devices.models import DEFAULT_INTERVAL_S, OFFLINE_FACTOR
+from apps.devices.presence import (
+    Gone,
+    PresenceChange,
+    silence_sql,
+    take_along,
+    write_periods,
+)
 
 
 class DeviceKey(NamedTuple):
@@ -27,21 +34,18 @@ class DeviceKey(NamedTuple):
 class DeviceNews:
     """What a batch says about one device; later messages overwrite earlier ones.
 
-    `at_us` is when the presence was last told, microseconds since 1970.
+    `at_us` is when the presence was last told, microseconds since 1970. `maybe_us` is
+    when values came that were measured `lag_us` earlier: whether they show the device
+    alive or are its history depends on its own limit.
     """
 
     gateway: str | None = None
     is_online: bool | None = None
     at_us: int = 0
     seen_us: int | None = None
+    maybe_us: int = 0
+    lag_us: int = 0
     fields: dict[str, str | float | None] = field(default_factory=dict)
-
-
-class PresenceChange(NamedTuple):
-    site_id: int
-    kind: str  # "gateway" or "datalogger"
-    device_id: int
-    presence: str
 
 
 class MissingRowError(OperationalError):
@@ -55,11 +59,13 @@ class DeviceIds:
         self.gateways: dict[DeviceKey, int] = {}
         self.dataloggers: dict[DeviceKey, int] = {}
         self.sensors: dict[tuple[int, str], int] = {}
+        self.told: dict[tuple[int, str], tuple[str, str, str]] = {}  # of sensors
 
     def forget(self) -> None:
         self.gateways.clear()
         self.dataloggers.clear()
         self.sensors.clear()
+        self.told.clear()
 
 
 _FIELDS = (
@@ -132,12 +138,69 @@ def ensure_sensors(ids: DeviceIds, keys: Iterable[tuple[int, str]]) -> None:
     ids.sensors.update({(row[1], row[2]): row[0] for row in rows})
 
 
+def describe_sensors(
+    ids: DeviceIds, infos: Mapping[tuple[int, str], tuple[str, str, str]]
+) -> int:
+    """Store what devices say about their sensors; return how many rows changed.
+
+    Type and unit are the device's: what it says replaces what is there. Its label only
+    fills an empty one, since people name sensors too. An empty text says nothing.
+
+    Args:
+        ids: learns what was told; the same words again cost no statement.
+        infos: by datalogger id and key: label, type, unit. New sensors are made.
+    """
+    told = ids.told
+    news = {key: info for key, info in infos.items() if told.get(key) != info}
+    if not news:
+        return 0
+    ensure_sensors(ids, news)
+    rows = sorted((ids.sensors[key], *info) for key, info in news.items())
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE devices_sensordevice s SET "
+            "label = COALESCE(NULLIF(s.label, ''), v.label), "
+            "sensor_type = COALESCE(NULLIF(v.type, ''), s.sensor_type), "
+            "unit_of_measure = COALESCE(NULLIF(v.unit, ''), s.unit_of_measure) "
+            "FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[]) "
+            "AS v(id, label, type, unit) WHERE s.id = v.id AND ("
+            "(s.label = '' AND v.label <> '') "
+            "OR (v.type <> '' AND v.type <> s.sensor_type) "
+            "OR (v.unit <> '' AND v.unit <> s.unit_of_measure))",
+            [list(column) for column in zip(*rows, strict=True)],
+        )
+        changed = int(cursor.rowcount)
+    told.update(news)
+    return changed
+
+
 def _ensure(insert: str, select: str, columns: list[list[object]]) -> list[tuple]:  # type: ignore[type-arg]
     with connection.cursor() as cursor:
         cursor.execute(insert, columns)
         cursor.execute(select, columns)
         rows: list[tuple] = cursor.fetchall()  # type: ignore[type-arg]
     return rows
+
+
+def write_devices(
+    ids: DeviceIds,
+    gateways: Mapping[DeviceKey, DeviceNews],
+    dataloggers: Mapping[DeviceKey, DeviceNews],
+) -> list[PresenceChange]:
+    """Store what is new about devices; return whose presence changed, in order."""
+    told = write_gateways(ids, gateways)
+    changes = told + write_dataloggers(ids, dataloggers)
+    went = {change.device_id for change in told}
+    gone = []
+    for key, news in gateways.items():
+        # Also one that was offline, came, and went within this batch.
+        if news.is_online is False and (
+            ids.gateways[key] in went or news.seen_us is not None
+        ):
+            at = datetime.fromtimestamp(news.at_us / 1e6, UTC)
+            gone.append(Gone(ids.gateways[key], at, at))
+    # After the dataloggers: who was heard before the will, in this batch, goes too.
+    return changes + take_along(gone)
 
 
 def write_gateways(
@@ -148,10 +211,7 @@ def write_gateways(
         return []
     id_of = {ids.gateways[key]: key for key in news}
     changed = _update("devices_gateway", "", [], id_of, news)
-    return [
-        PresenceChange(id_of[row[0]].site_id, "gateway", row[0], row[1])
-        for row in changed
-    ]
+    return [PresenceChange(id_of[row[0]].site_id, "gateway", *row) for row in changed]
 
 
 def write_dataloggers(
@@ -176,9 +236,34 @@ def write_dataloggers(
     )
     write_periods([row[0] for row in changed])
     return [
-        PresenceChange(id_of[row[0]].site_id, "datalogger", row[0], row[1])
-        for row in changed
+        PresenceChange(id_of[row[0]].site_id, "datalogger", *row) for row in changed
     ]
+
+
+def fill_dataloggers(ids: DeviceIds, news: Mapping[DeviceKey, DeviceNews]) -> None:
+    """Store what old messages say: they fill what is empty and change nothing."""
+    rows = sorted(
+        (
+            ids.dataloggers[key],
+            ids.gateways.get(DeviceKey(key.site_id, "", item.gateway or "")),
+            item.fields.get("serial_number"),
+            item.fields.get("label"),
+        )
+        for key, item in news.items()
+        if item.gateway is not None or item.fields
+    )
+    if not rows:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE devices_datalogger d SET "
+            "gateway_id = COALESCE(d.gateway_id, v.gateway_id), "
+            "serial_number = COALESCE(NULLIF(d.serial_number, ''), v.serial, ''), "
+            "label = COALESCE(NULLIF(d.label, ''), v.label, '') "
+            "FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::text[]) "
+            "AS v(id, gateway_id, serial, label) WHERE d.id = v.id",
+            [list(column) for column in zip(*rows, strict=True)],
+        )
 
 
 def _update(
@@ -187,8 +272,8 @@ def _update(
     gateway_ids: list[int | None],
     key_of: Mapping[int, DeviceKey],
     news: Mapping[DeviceKey, DeviceNews],
-) -> list[tuple[int, str]]:
-    """Return (id, presence) of the rows whose presence changed.
+) -> list[tuple[int, str, str]]:
+    """Return (id, presence, cause) of the rows whose presence changed.
 
     Raises:
         MissingRowError: an id is gone, its device was deleted meanwhile.
@@ -200,6 +285,8 @@ def _update(
         [_presence(item) for item in told],
         [item.at_us for item in told],
         [item.seen_us for item in told],
+        [item.maybe_us or None for item in told],
+        [item.lag_us for item in told],
         *[[item.fields.get(name) for item in told] for name, _ in _FIELDS],
     ]
     with connection.cursor() as cursor:
@@ -207,7 +294,7 @@ def _update(
         rows = cursor.fetchall()
     if len(rows) != len(told):
         raise MissingRowError(table)
-    return [(row[0], row[1]) for row in rows if row[2]]
+    return [(row[0], row[1], row[2]) for row in rows if row[3]]
 
 
 def _presence(news: DeviceNews) -> str | None:
@@ -219,19 +306,17 @@ def _presence(news: DeviceNews) -> str | None:
 # Put together from constants of this file alone.
 # The rows are locked, in order, before they are changed: what they were is then sure.
 # A message that waited may be older than what the offline check has said meanwhile.
-_UPDATE = (
-    """
-UPDATE {table} d SET {also}
-    presence = COALESCE(v.presence, d.presence),
-    presence_since = CASE WHEN COALESCE(v.presence, v.was) = v.was
+_NAMES = ", ".join(name for name, _ in _FIELDS)
+_UPDATE = f"""
+UPDATE {{table}} d SET {{also}}
+    presence = COALESCE(v.told, d.presence),
+    presence_since = CASE WHEN COALESCE(v.told, v.was) = v.was
         THEN v.since ELSE GREATEST(v.at, v.since) END,
+    offline_cause = CASE WHEN COALESCE(v.told, v.was) = v.was THEN d.offline_cause
+        WHEN v.told = 'offline' THEN 'will' ELSE '' END,
     last_seen_at = GREATEST(d.last_seen_at, v.seen),
-    offline_after = CASE WHEN v.presence = 'online' THEN v.at + make_interval(secs =>
-        """
-    + str(OFFLINE_FACTOR)
-    + " * COALESCE(v.interval_s, d.interval_s, "
-    + str(DEFAULT_INTERVAL_S)
-    + """)) ELSE d.offline_after END,
+    offline_after = CASE WHEN v.seen IS NULL THEN d.offline_after
+        ELSE GREATEST(d.last_seen_at, v.seen) + make_interval(secs => v.silence_s) END,
     interval_s = COALESCE(v.interval_s, d.interval_s),
     serial_number = COALESCE(v.serial_number, d.serial_number),
     label = COALESCE(NULLIF(d.label, ''), v.label, ''),
@@ -239,41 +324,23 @@ UPDATE {table} d SET {also}
     uptime_s = COALESCE(v.uptime_s, d.uptime_s),
     rssi = COALESCE(v.rssi, d.rssi),
     battery = COALESCE(v.battery, d.battery)
-FROM (SELECT u.id, u.gateway_id, u.presence, o.presence AS was,
-        o.presence_since AS since, to_timestamp(at_us / 1e6::float8) AS at,
-        to_timestamp(seen_us / 1e6::float8) AS seen, """
-    + ", ".join(f"u.{name}" for name, _ in _FIELDS)
-    + """ FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::bigint[],
-        %s::bigint[], """
-    + ", ".join(f"%s::{kind}[]" for _, kind in _FIELDS)
-    + ") AS u(id, gateway_id, presence, at_us, seen_us, "
-    + ", ".join(name for name, _ in _FIELDS)
-    + """) JOIN {table} o ON o.id = u.id ORDER BY u.id FOR NO KEY UPDATE OF o) v
+FROM (SELECT u.id, u.gateway_id, o.presence AS was, o.presence_since AS since,
+        limits.silence_s,
+        CASE WHEN live.at_us > u.at_us THEN 'online' ELSE u.presence END AS told,
+        to_timestamp(GREATEST(u.at_us, live.at_us) / 1e6::float8) AS at,
+        to_timestamp(GREATEST(u.seen_us, live.at_us) / 1e6::float8) AS seen,
+        {", ".join(f"u.{name}" for name, _ in _FIELDS)}
+    FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::bigint[], %s::bigint[],
+            %s::bigint[], %s::bigint[],
+            {", ".join(f"%s::{kind}[]" for _, kind in _FIELDS)})
+        AS u(id, gateway_id, presence, at_us, seen_us, maybe_us, lag_us, {_NAMES})
+    JOIN {{table}} o ON o.id = u.id
+    CROSS JOIN LATERAL (SELECT {
+    silence_sql("o", "COALESCE(u.interval_s, o.interval_s)")
+} AS silence_s) limits
+    CROSS JOIN LATERAL (SELECT CASE WHEN u.lag_us <= limits.silence_s * 1e6
+        THEN u.maybe_us END AS at_us) live
+    ORDER BY u.id FOR NO KEY UPDATE OF o) v
 WHERE d.id = v.id
-RETURNING d.id, d.presence, d.presence <> v.was
+RETURNING d.id, d.presence, d.offline_cause, d.presence <> v.was
 """
-)
-
-
-def write_periods(datalogger_ids: list[int]) -> None:
-    """Bring the open periods of these dataloggers in step with their rows.
-
-    Call it in the transaction that changed the rows, while it holds them.
-    """
-    if not datalogger_ids:
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE devices_presenceperiod p "
-            "SET ended_at = GREATEST(d.presence_since, p.started_at) "
-            "FROM devices_datalogger d WHERE d.id = ANY(%s) AND d.id = p.datalogger_id "
-            "AND p.ended_at IS NULL AND p.presence <> d.presence",
-            [datalogger_ids],
-        )
-        cursor.execute(
-            "INSERT INTO devices_presenceperiod (datalogger_id, presence, started_at) "
-            "SELECT id, presence, presence_since FROM devices_datalogger d "
-            "WHERE id = ANY(%s) "
-            "ON CONFLICT (datalogger_id) WHERE ended_at IS NULL DO NOTHING",
-            [datalogger_ids],
-        )

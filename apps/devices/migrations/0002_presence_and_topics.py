@@ -39,6 +39,19 @@ class Migration(migrations.Migration):
             name='cause',
             field=models.CharField(blank=True, choices=[('', ''), ('silence', 'silent for longer than it promised'), ('will', 'it said goodbye, or its broker did for it'), ('gateway', 'its gateway is offline')], db_default='', max_length=8),
         ),
+        migrations.AlterField(
+            model_name='datalogger',
+            name='protocol_version',
+            field=models.PositiveSmallIntegerField(blank=True, help_text='Empty: the payload says, or 1.', null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(255)], verbose_name='protocol version'),
+        ),
+        migrations.AddIndex(
+            model_name='datalogger',
+            index=models.Index(condition=models.Q(('protocol_version__isnull', False)), fields=['protocol_version'], name='pinned_dataloggers'),
+        ),
+        migrations.AddIndex(
+            model_name='presenceperiod',
+            index=models.Index(fields=['datalogger', 'ended_at'], name='presence_ended'),
+        ),
         migrations.CreateModel(
             name='DiscoveredTopic',
             fields=[
@@ -56,6 +69,7 @@ class Migration(migrations.Migration):
                 ('qos', models.PositiveSmallIntegerField(default=0)),
                 ('retain', models.BooleanField(default=False)),
                 ('state', models.CharField(choices=[('new', 'new'), ('accepted', 'accepted'), ('ignored', 'ignored')], default='new', max_length=8, verbose_name='state')),
+                ('has_own_filter', models.BooleanField(db_default=False, help_text='Accepting it gave the connection a filter.')),
                 ('site', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='discovered_topics', to='sites.site')),
             ],
             options={

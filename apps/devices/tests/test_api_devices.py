@@ -9,7 +9,8 @@ from django.utils import timezone
 
 from apps.core.tests.clients import client_of, is_error
 from apps.devices.models import Datalogger, Gateway, PresencePeriod, SensorDevice
-from apps.devices.selectors import site_dataloggers, uptime_percentages
+from apps.devices.selectors import site_dataloggers
+from apps.devices.uptime import uptime_percentages
 
 DATALOGGERS = "/api/v1/mqtt/dataloggers/"
 SENSORS = "/api/v1/mqtt/sensors/by_datalogger"
@@ -74,6 +75,8 @@ def test_a_datalogger_has_the_documents_fields_and_more(viewer, north):
                 "number": "15",
                 "presence": "online",
                 "presence_since": "2026-11-21T10:00:00Z",
+                "offline_cause": "",
+                "offline_after_s": None,
                 "last_seen_at": "2026-11-21T10:00:00.000005Z",
                 "interval_s": 60,
                 "uptime_s": 86_400,
@@ -87,7 +90,8 @@ def test_a_datalogger_has_the_documents_fields_and_more(viewer, north):
         "previous": None,
     }
     one = client_of(viewer).get(f"{DATALOGGERS}{row.pk}/").json()
-    assert one == body["dataloggers"][0]
+    uptime = {"24h": 100.0, "7d": 100.0, "30d": 100.0, "month": 100.0}
+    assert one == body["dataloggers"][0] | {"uptime": uptime}
 
 
 def test_a_datalogger_that_said_nothing_yet_still_has_a_name(viewer, north):
@@ -202,6 +206,8 @@ def test_gateways_have_presence(viewer, north):
             "is_online": True,
             "presence": "online",
             "presence_since": "2026-11-21T10:00:00Z",
+            "offline_cause": "",
+            "offline_after_s": None,
             "last_seen_at": None,
             "interval_s": None,
             "uptime_s": None,

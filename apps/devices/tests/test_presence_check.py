@@ -264,7 +264,11 @@ def test_a_change_is_told_after_the_commit(
         check_presence(timezone.now())
         assert emitted == []
 
-    said = {"datalogger_id": datalogger.pk, "presence": "offline"}
+    said = {
+        "datalogger_id": datalogger.pk,
+        "presence": "offline",
+        "cause": "silence",
+    }
     assert emitted == [([f"site-{north.pk}"], "device", said)]
 
 
