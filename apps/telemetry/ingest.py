@@ -6,27 +6,30 @@ Only after `write_batch` has returned may the messages be acknowledged.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from typing import NamedTuple
 
 from django.db import connection, transaction
 from django.utils import timezone
 
-from apps.devices import updates
-from apps.devices.updates import DeviceIds, DeviceKey, PresenceChange
-from apps.sites import leases
+from apps.devices import discovery, updates
+from apps.devices.presence import PresenceChange
+from apps.devices.updates import DeviceIds
+from apps.sites import leases, publishing
+from apps.sites.publishing import note_replies
 from apps.telemetry import partitions
 from apps.telemetry.accounting import Tally, write_tallies
-from apps.telemetry.facts import Bad, Entry, Message, Samples
+from apps.telemetry.facts import Bad, Entry, Message, Output, Unclaimed
 from apps.telemetry.folding import device_news
-from apps.telemetry.models import QuarantinedMessage, ReadingFlag
+from apps.telemetry.models import QuarantinedMessage
 from apps.telemetry.redelivery import RedeliveryWindow, digest
-from apps.telemetry.storing import Row, insert_readings, move_current
+from apps.telemetry.rollups import mark_due
+from apps.telemetry.rows import dates, days_of, descriptions, reading_rows
+from apps.telemetry.storing import Moved, insert_readings, move_current
 
 QUARANTINED_BYTES = 65_536  # of a bad payload are kept
-_DAY_US = 86_400_000_000
-_UNTIMED = ReadingFlag.RECEIPT_TIME.value
 
 
 class FencedError(Exception):
@@ -46,6 +49,7 @@ class Written:
         default_factory=dict
     )
     presence: list[PresenceChange] = field(default_factory=list)
+    answered: list[tuple[int, int]] = field(default_factory=list)  # site, command
 
 
 class Ingest:
@@ -58,6 +62,7 @@ class Ingest:
         self._ids = DeviceIds()
         self._days: set[int] = set()
         self._windows: dict[int, RedeliveryWindow] = {}
+        self._allowance = discovery.Allowance()
 
     def forget_connections(self) -> None:
         """Call when a shard was taken: its windows are read anew from the database."""
@@ -197,92 +202,104 @@ class Ingest:
 
     def _store(self, entries: list[Entry], written: Written) -> None:
         bad = [entry for entry in entries if isinstance(entry.fact, Bad)]
-        gateways, dataloggers = device_news(entries)
-        updates.ensure_gateways(self._ids, gateways)
-        updates.ensure_dataloggers(self._ids, dataloggers)
-        written.presence += updates.write_gateways(self._ids, gateways)
-        written.presence += updates.write_dataloggers(self._ids, dataloggers)
-        history, retained = self._rows(entries)
-        duplicates = insert_readings(history)
-        for moved in move_current([*history, *retained]):
+        stored = store(entries, self._ids)
+        written.presence += stored.presence
+        for moved in stored.moved:
             site_id = entries[moved.entry].message.site_id
             values = written.current.setdefault(site_id, {})
             values[moved.sensor_id] = (moved.value, moved.at_us)
         _quarantine(bad)
+        self._allowance.note(_sightings(entries))
+        written.answered += note_replies(_outputs(entries))
         for index, entry in enumerate(entries):
             tally = written.tallies[entry.message.connection_id]
             if isinstance(entry.fact, Bad):
                 tally.quarantined += 1
-            elif index in duplicates:
+            elif index in stored.duplicates:
                 tally.duplicate += 1
             else:
                 tally.stored += 1
 
-    def _rows(self, entries: list[Entry]) -> tuple[list[Row], list[Row]]:
-        """Return the readings for the history, and those for current values only."""
-        try:
-            return self._known_rows(entries)
-        except KeyError:  # a sensor appears for the first time
-            updates.ensure_sensors(
-                self._ids,
-                {
-                    (self._datalogger_id(message.site_id, fact), sample.key)
-                    for message, fact in entries
-                    if type(fact) is Samples
-                    for sample in fact.samples
-                },
-            )
-            return self._known_rows(entries)
-
-    def _datalogger_id(self, site_id: int, fact: Samples) -> int:
-        _, type_, number = fact.device
-        return self._ids.dataloggers[DeviceKey(site_id, type_ or "", number)]
-
-    def _known_rows(self, entries: list[Entry]) -> tuple[list[Row], list[Row]]:
-        sensors = self._ids.sensors
-        history: list[Row] = []
-        retained: list[Row] = []
-        for index, (message, fact) in enumerate(entries):
-            if type(fact) is not Samples:
-                continue
-            logger = self._datalogger_id(message.site_id, fact)
-            received_us = message.received_us
-            untimed: dict[str, int] = {}
-            for key, value, text, measured_us in fact.samples:
-                sensor = sensors[logger, key]
-                if measured_us is not None:
-                    history.append(
-                        (sensor, measured_us, received_us, value, text, 0, index)
-                    )
-                    continue
-                # One message may hold several untimed values of a sensor: each keeps
-                # a time of its own.
-                untimed[key] = untimed.get(key, -1) + 1
-                at_us = received_us + untimed[key]
-                row = (sensor, at_us, received_us, value, text, _UNTIMED, index)
-                # A retained message comes again at every subscribe.
-                (retained if message.retain else history).append(row)
-        return history, retained
-
     def _ensure_days(self, entries: Sequence[Entry]) -> None:
         """Make missing day partitions before the transaction, in ones of their own."""
-        days: set[int] = set()
-        for message, fact in entries:
-            days.add(message.received_us // _DAY_US)
-            if type(fact) is Samples:
-                days.update(
-                    s.measured_us // _DAY_US
-                    for s in fact.samples
-                    if s.measured_us is not None
-                )
-        missing = days - self._days
+        missing = days_of(entries) - self._days
         if not missing:
             return
-        epoch = datetime(1970, 1, 1, tzinfo=UTC)
-        dates = {(epoch + timedelta(days=day)).date() for day in missing}
-        first, last = partitions.window(timezone.now().astimezone(UTC).date())
-        partitions.ensure(day for day in dates if first <= day <= last)
+        ensure_partitions(missing)
         self._days |= missing
+
+
+def ensure_partitions(days: Iterable[int]) -> None:
+    """Make what partitions these days lack; call it outside of any transaction."""
+    first, last = partitions.window(timezone.now().astimezone(UTC).date())
+    partitions.ensure(day for day in dates(days) if first <= day <= last)
+
+
+class Stored(NamedTuple):
+    """What storing changed; `duplicates` are entries of which nothing was new."""
+
+    presence: list[PresenceChange]
+    moved: list[Moved]
+    duplicates: set[int]
+
+
+def store(entries: Sequence[Entry], ids: DeviceIds, *, presence: bool = True) -> Stored:
+    """Store what these messages say; call it in a transaction.
+
+    Args:
+        entries: decoded messages in the order of receipt.
+        ids: what is known, and learns.
+        presence: False for old messages: they show nothing about the present, and
+            only fill what is not known about a device yet.
+
+    Raises:
+        MissingRowError: a device was deleted since its id was learnt.
+    """
+    gateways, dataloggers = device_news(entries)
+    updates.ensure_gateways(ids, gateways)
+    updates.ensure_dataloggers(ids, dataloggers)
+    changes: list[PresenceChange] = []
+    if presence:
+        changes += updates.write_devices(ids, gateways, dataloggers)
+    else:
+        updates.fill_dataloggers(ids, dataloggers)
+    history, retained = reading_rows(entries, ids)
+    duplicates = insert_readings(history)
+    moved = move_current([*history, *retained])
+    mark_due(history)
+    updates.describe_sensors(ids, descriptions(entries, ids))
+    return Stored(changes, moved, duplicates)
+
+
+def _sightings(entries: list[Entry]) -> dict[discovery.Key, discovery.Sighting]:
+    """Return the topics that nobody claims, with what was seen of them."""
+    found: dict[discovery.Key, discovery.Sighting] = {}
+    for message, fact in entries:
+        if type(fact) is Unclaimed:
+            discovery.see(
+                found,
+                message.site_id,
+                message.topic,
+                message.payload,
+                qos=message.qos,
+                retain=message.retain,
+                at_us=message.received_us,
+            )
+    return found
+
+
+def _outputs(entries: list[Entry]) -> list[publishing.Output]:
+    """Return the answers to commands; a retained one answers nothing of today."""
+    return [
+        (
+            message.site_id,
+            message.topic.decode("utf-8"),
+            message.payload,
+            datetime.fromtimestamp(message.received_us / 1e6, UTC),
+        )
+        for message, fact in entries
+        if type(fact) is Output and not message.retain
+    ]
 
 
 def _quarantine(entries: list[Entry]) -> None:

@@ -8,6 +8,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from apps.core.texts import readable
 from apps.devices.models import SensorDevice
 from apps.sites.models import Site
 
@@ -82,7 +83,7 @@ class QuarantinedMessage(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.topic[:80]}: {self.reason}"
+        return f"{readable(self.topic[:80])}: {self.reason}"
 
 
 class TopicMapping(models.Model):
@@ -130,4 +131,4 @@ class TopicMapping(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.topic[:200] or f"version {self.version}"
+        return readable(self.topic[:200]) or f"version {self.version}"

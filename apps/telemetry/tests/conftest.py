@@ -11,6 +11,14 @@ from collections.abc import Iterator
 import pytest
 from django.db import connection
 
+TABLES = (
+    "telemetry_reading",
+    "telemetry_rollup_1m",
+    "telemetry_rollup_1h",
+    "telemetry_rollup_1d",
+    "telemetry_rollup_due",
+    "telemetry_rollup_zone",
+)
 DB_FIXTURES = {"db", "transactional_db"}
 
 
@@ -31,4 +39,5 @@ def _no_readings(request: pytest.FixtureRequest) -> Iterator[None]:
 
 def _empty() -> None:
     with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM telemetry_reading")
+        for table in TABLES:
+            cursor.execute(f"DELETE FROM {table}")

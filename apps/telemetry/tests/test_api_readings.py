@@ -14,6 +14,8 @@ from apps.core.tests.clients import client_of, is_error
 from apps.devices.models import Datalogger, SensorDevice
 from apps.telemetry import api
 from apps.telemetry.models import Reading
+from apps.telemetry.rollups import mark_due
+from apps.telemetry.tests.histories import us
 
 AT = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
 
@@ -37,7 +39,7 @@ def ask(viewer, sensor):
 
 def store(sensor: SensorDevice, *values: float | str | None, start=AT) -> None:
     """Store one reading a minute."""
-    Reading.objects.bulk_create(
+    readings = [
         Reading(
             sensor=sensor,
             measured_at=start + timedelta(minutes=place),
@@ -46,7 +48,9 @@ def store(sensor: SensorDevice, *values: float | str | None, start=AT) -> None:
             text=value if isinstance(value, str) else None,
         )
         for place, value in enumerate(values)
-    )
+    ]
+    Reading.objects.bulk_create(readings)
+    mark_due([(sensor.pk, us(row.measured_at), 0, 0, None, 0, 0) for row in readings])
 
 
 def values(answer):
@@ -67,6 +71,7 @@ def test_raw_is_every_stored_reading_oldest_first(ask, sensor):
             {"at": "2026-11-21T10:02:00Z", "value": 1.0},
             {"at": "2026-11-23T10:00:00.000007Z", "value": 2.0},
         ],
+        "interval": "raw",
         "count": 4,
         "truncated": False,
     }
@@ -84,7 +89,7 @@ def test_readings_of_another_sensor_are_not_among_them(ask, sensor):
     other = SensorDevice.objects.create(datalogger=sensor.datalogger, key="hum")
     store(other, 1.0)
 
-    assert ask().json() == {"readings": [], "count": 0, "truncated": False}
+    assert ask().json()["readings"] == []
 
 
 @pytest.mark.parametrize(
@@ -116,7 +121,11 @@ def test_a_range_holds_its_start_and_not_its_end(ask, sensor, query, wanted):
         ("to=9999-12-31T23:59:59-14:00", "to"),
         ("from=0001-01-01T00:00:00%2B14:00", "from"),
         ("from=2026-11-21T10:01:00Z&to=2026-11-21T10:00:00Z", "to"),
-        ("interval=15m", "interval"),
+        ("interval=7m", "interval"),
+        ("interval=1h&tz=Europe/Roma", "tz"),
+        ("interval=1h&tz=%00", "tz"),
+        ("agg=avg,median", "agg"),
+        ("agg=,", "agg"),
         ("interval=%00", "interval"),
         ("agg=median", "agg"),
         ("format=xml", "format"),
@@ -131,7 +140,7 @@ def test_a_wrong_parameter_is_named(ask, query, where):
 
 
 def test_an_interval_that_is_not_offered_says_which_are(ask):
-    assert "raw, all" in ask("interval=15m").json()["message"]
+    assert "raw, 1m, 5m" in ask("interval=7m").json()["message"]
 
 
 @pytest.mark.parametrize(
@@ -154,6 +163,7 @@ def test_all_is_one_figure_over_the_range(ask, sensor, agg, wanted):
 
     assert answer.json() == {
         "readings": [{"at": "2026-11-21T10:00:00Z", "value": wanted}],
+        "interval": "all",
         "count": 1,
         "truncated": False,
     }

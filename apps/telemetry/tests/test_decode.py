@@ -24,7 +24,8 @@ from apps.telemetry.facts import (
 )
 from apps.telemetry.models import QuarantineReason
 from apps.telemetry.protocols.decode import MAX_PAYLOAD_BYTES, decode
-from apps.telemetry.protocols.v1 import MAX_KEY_CHARS, MAX_SAMPLES, MAX_TEXT_BYTES
+from apps.telemetry.protocols.mapped import SiteRules
+from apps.telemetry.protocols.values import MAX_KEY_CHARS, MAX_SAMPLES, MAX_TEXT_BYTES
 
 NOW_US = 1_763_547_000_000_000  # 2025-11-19 10:10 UTC
 DEVICE = DeviceRef(gateway=None, type="monstro", number="15")
@@ -48,7 +49,7 @@ def decoded(
         payload.encode() if isinstance(payload, str) else payload,
         received_us=NOW_US,
         zone=zone,
-        pinned_version=lambda _: pinned,
+        rules=SiteRules(pins={("monstro", "15"): pinned} if pinned else {}),
     )
 
 
@@ -184,7 +185,9 @@ DEEP = b"[" * 100_000 + b"]" * 100_000
         (b'{"ts": "yesterday", "values": {"a": 1}}', "schema_mismatch"),
         (b'{"ts": true, "values": {"a": 1}}', "schema_mismatch"),
         (b'{"ts": {}, "values": {"a": 1}}', "schema_mismatch"),
-        (b'{"v": 2, "values": {"a": 1}}', "unknown_version"),
+        (b'{"v": 2, "values": {"a": 1}}', "schema_mismatch"),
+        (b'{"v": 3, "values": {"a": 1}}', "unknown_version"),
+        (b'{"v": true, "values": {"a": 1}}', "unknown_version"),
         (b'{"v": "1", "values": {"a": 1}}', "unknown_version"),
         (b'{"v": 1e300, "values": {"a": 1}}', "unknown_version"),
         (b'{"v": {}, "values": {"a": 1}}', "unknown_version"),
