@@ -1,7 +1,8 @@
 """Keeps one site connected: a small state machine over one link after another.
 
 Lives on the loop thread; the supervisor calls `tick` about once a second and opens
-links in its executor. What it knows of the world it says through `Snapshot`s.
+links in its executor. What it knows of the world it says through `Snapshot`s. Parting
+from a broker is a `Farewell`, which may go on while the next connection is made.
 """
 
 from __future__ import annotations
@@ -17,15 +18,16 @@ from typing import Protocol
 
 from workers import backoff
 from workers.backoff import FightDetector
-from workers.faults import Fault, fault_of_code, fault_of_error
+from workers.farewell import Farewell, LinkHost
+from workers.faults import Fault, fault_of_code, fault_of_error, fault_of_silence
 from workers.link import Link
+from workers.pahoclient import Publish
+from workers.retained import MANY, RetainedSnapshot
 from workers.spec import ConnectionSpec
+from workers.subscriptions import ANSWER_TIMEOUT_S, Subscriptions
 
 log = logging.getLogger(__name__)
 
-ANSWER_TIMEOUT_S = 10.0  # for CONNACK and for SUBACK
-GOODBYE_TIMEOUT_S = 1.0  # for the PUBACK of `offline`
-WIPE_TIMEOUT_S = 5.0
 _TAKEN_OVER = 0x8E
 
 
@@ -35,8 +37,7 @@ class Phase(Enum):
     GREETING = "greeting"  # CONNECT sent
     SUBSCRIBING = "subscribing"
     UP = "up"
-    LEAVING = "leaving"  # `offline` sent
-    WIPING = "wiping"  # a clean connect that ends the session
+    LEAVING = "leaving"  # until the farewells are over that are in the way
     GONE = "gone"
 
 
@@ -60,14 +61,19 @@ class Snapshot:
     topics: tuple[str, ...] = ()
 
 
-class Host(Protocol):
+class Host(LinkHost, Protocol):
     """What a connection needs from the supervisor."""
 
-    def open_link(self, connection: BrokerConnection, *, is_wipe: bool) -> Link: ...
+    def take(self, link: Link, message: Publish) -> None:
+        """Put a message into the inbox."""
+
+    def take_retained(self, link: Link, message: Publish) -> None:
+        """Put a message of QoS 0 into the inbox; pause its link without room."""
+
+    def is_paused(self, link: Link) -> bool: ...
     def probe(self, connection: BrokerConnection, told: Callable[[bool], None]) -> None:
         """Say whether the broker accepts a TCP connection."""
 
-    def forget_link(self, link: Link) -> None: ...
     def gone(self, connection: BrokerConnection) -> None: ...
     def report(self, snapshot: Snapshot) -> None: ...
     def has_room(self, connection_id: int) -> bool: ...
@@ -77,7 +83,7 @@ class BrokerConnection:
     """One site's connection, from the first try to the goodbye."""
 
     def __init__(self, host: Host, spec: ConnectionSpec) -> None:
-        self.spec = spec
+        self.spec = spec  # the newest that is wanted
         self.phase = Phase.WAITING
         self.link: Link | None = None
         self.errors = 0
@@ -88,13 +94,19 @@ class BrokerConnection:
         self._next_retry: datetime | None = None
         self._connected_at: datetime | None = None
         self._session_present: bool | None = None
-        self._held: set[str] = set()  # filters that our session at the broker has
+        self._subscriptions = Subscriptions()
         self._fight = FightDetector()
-        self._goodbye_mid = 0
-        self._end_session = False
-        self._successor: ConnectionSpec | None = None
+        self._is_wanted = True
+        self._farewells: list[Farewell] = []
+        self._retained: RetainedSnapshot | None = None
         self._waits_for_room = False
         self._final_detail = ""
+
+    @property
+    def links(self) -> list[Link]:
+        """Every link that is open or being opened for this connection."""
+        owners = (self, self._retained, *self._farewells)
+        return [owner.link for owner in owners if owner is not None and owner.link]
 
     # -- commands --------------------------------------------------------------
 
@@ -105,34 +117,44 @@ class BrokerConnection:
 
     def obey(self, spec: ConnectionSpec) -> None:
         """Follow a spec; an older generation, or the same, changes nothing."""
-        current = self._successor or self.spec
-        if spec.generation <= current.generation:
+        if spec.generation <= self.spec.generation:
             return
-        if self._successor is None and self._is_leaving:
-            self._successor = spec  # stopped and started again before it was gone
-        elif self._successor is not None or not spec.is_same_link(self.spec):
-            self._swap(spec)
+        old, self.spec = self.spec, spec
+        if self._is_wanted:
+            self._spare_sessions()
+        if self.phase is Phase.LEAVING:
+            self._is_wanted = True  # stopped and started again before it was gone
+            self._go_on()
+        elif not spec.is_same_link(old):
+            moved = spec.session_identity != old.session_identity
+            self._leave(old, end_session=moved)
         else:
-            self.spec = spec
-            self._step_in()
+            self._step_in(old)
 
-    def _swap(self, spec: ConnectionSpec) -> None:
-        """Leave under the old settings, then start under the new ones."""
-        self._successor = spec
-        if not self._is_leaving:
-            moved = spec.session_identity != self.spec.session_identity
-            self._leave(end_session=moved or spec.clean_session)
-
-    def _step_in(self) -> None:
-        """A person pressed start on what is already there: no more waiting."""
+    def _step_in(self, old: ConnectionSpec) -> None:
+        """A person pressed start on what is already there, or changed its topics."""
         self._fight.calm()
         if self.phase is Phase.WAITING:
             self._retry_count = 0
             self.start()
-        elif self.phase is Phase.UP:
+        elif self.link is not None and self.phase in (Phase.SUBSCRIBING, Phase.UP):
+            self._subscriptions.change(self.link, old, self.spec)
+            self._say_what_is_confirmed()
+        else:
+            self._report("connecting")
+
+    def _say_what_is_confirmed(self) -> None:
+        if self._subscriptions.are_confirmed:
             self._report_up()
         else:
             self._report("connecting")
+
+    def resubscribe(self) -> bool:
+        """Subscribe to everything once more; return whether that was asked for."""
+        if self.phase is not Phase.UP or self.link is None or not self.spec.filters:
+            return False
+        self._subscriptions.again(self.link, self.spec)
+        return True
 
     def drop(self, generation: int) -> None:
         """Disconnect, end the session at the broker, be gone.
@@ -140,28 +162,34 @@ class BrokerConnection:
         A stop that is older than the settings changes nothing: two commands were read
         from the row on two threads, and the later start came first.
         """
-        if generation < (self._successor or self.spec).generation:
+        if generation < self.spec.generation:
             return
         self.spec = replace(self.spec, generation=generation)
         self.remove()
 
     def remove(self) -> None:
         """Drop whatever is wanted: the site is gone."""
-        self._successor = None
-        if not self._is_leaving:
-            self._leave(end_session=True)
-        else:
-            self._end_session = True
+        self._is_wanted = False
+        for farewell in self._farewells:
+            if farewell.spec.session_identity == self.spec.session_identity:
+                farewell.end_session = True
+        if self.phase is not Phase.LEAVING:
+            self._leave(self.spec, end_session=True)
+        self._hurry()
 
     def pause(self) -> None:
         """Disconnect, keep the session, be gone: the process ends."""
-        self._successor = None
-        if not self._is_leaving:
-            self._leave(end_session=False)
+        self._is_wanted = False
+        if self.phase is not Phase.LEAVING:
+            self._leave(self.spec, end_session=False)
+        self._hurry()
 
     def abandon(self) -> None:
         """Let go at once, without a word: somebody else owns the site now."""
         self._close_link()
+        for farewell in self._farewells:
+            farewell.cut()
+        self._farewells.clear()
         self.phase = Phase.GONE
         self._host.gone(self)
 
@@ -169,6 +197,7 @@ class BrokerConnection:
         """The inbox is full: disconnect, keep the session, come back when drained."""
         if self.phase is not Phase.UP or self.link is None:
             return
+        self._end_snapshot()
         link, self.link = self.link, None
         link.disconnect()
         self._host.forget_link(link)
@@ -179,24 +208,37 @@ class BrokerConnection:
         self._retry_at = time.monotonic()
         self._report("connecting", detail="Too many messages at once; catching up")
 
-    @property
-    def _is_leaving(self) -> bool:
-        return self.phase in (Phase.LEAVING, Phase.WIPING, Phase.GONE)
-
     # -- time ------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
         """Do what is due; `now` is monotonic."""
+        for farewell in list(self._farewells):
+            farewell.tick(now)
+        if self._retained is not None:
+            self._retained.tick(now)
         if self.link is not None and not self.link.is_opening:
             self.link.misc()
         if self.phase is Phase.WAITING:
             self._tick_waiting(now)
         elif self.phase is Phase.UP and self.link is not None:
-            if now - self.link.accepted_at >= backoff.STABLE_AFTER_S:
-                self._retry_count = 0
-                self._fight.calm()
-        elif self.phase is not Phase.GONE and now >= self._deadline:
-            self._out_of_time()
+            self._tick_up(self.link, now)
+        elif self._waits_for_answer and now >= self._deadline:
+            self._fail(Fault("timeout", "The broker did not answer in time"))
+
+    @property
+    def _waits_for_answer(self) -> bool:
+        """Not while opening: the executor's own time limits end that."""
+        return self.phase in (Phase.GREETING, Phase.SUBSCRIBING)
+
+    def _tick_up(self, link: Link, now: float) -> None:
+        asked = self._subscriptions
+        if not asked.are_confirmed and now >= asked.deadline:
+            self._fail(Fault("timeout", "The broker did not confirm a subscription"))
+            return
+        if now - link.accepted_at >= backoff.STABLE_AFTER_S:
+            self._retry_count = 0
+            self._fight.calm()
+        self._look_for_retained(link)
 
     def _tick_waiting(self, now: float) -> None:
         if now < self._retry_at:
@@ -207,17 +249,6 @@ class BrokerConnection:
             self._waits_for_room = False
         self._open()
 
-    def _out_of_time(self) -> None:
-        if self.phase is Phase.LEAVING:
-            self._say_goodbye()
-        elif self.phase is Phase.WIPING:
-            self._final_detail = "The broker did not answer; it may keep our session"
-            self._gone()
-        elif self.phase is Phase.OPENING:
-            pass  # the executor's own time limits end it
-        else:
-            self._fail(Fault("timeout", "The broker did not answer in time"))
-
     # -- opening ---------------------------------------------------------------
 
     def _open(self) -> None:
@@ -226,72 +257,52 @@ class BrokerConnection:
             return
         self.phase = Phase.OPENING
         self._next_retry = None
-        self._deadline = time.monotonic() + ANSWER_TIMEOUT_S
-        self.link = self._host.open_link(self, is_wipe=False)
+        self.link = self._host.open_link(self.spec, self, self._host.take)
 
     def link_opened(self, link: Link, error: Exception | None) -> bool:
         """The executor is done; return whether the link is to be watched."""
         link.is_opening = False
-        if link is not self.link or self.phase not in (Phase.OPENING, Phase.WIPING):
+        if link is not self.link or self.phase is not Phase.OPENING:
             link.close()
             return False
         if error is not None:
-            if self.phase is Phase.WIPING:
-                self._final_detail = (
-                    "The broker could not be reached; it may keep our session"
-                )
-                self._gone()
-            else:
-                self._fight.drops = 0  # a fight has a broker that answers
-                self._fail(fault_of_error(error))
+            self._fight.drops = 0  # a fight has a broker that answers
+            self._fail(fault_of_error(error))
             return False
-        if self.phase is Phase.OPENING:
-            self.phase = Phase.GREETING
-            self._deadline = time.monotonic() + ANSWER_TIMEOUT_S
+        self.phase = Phase.GREETING
+        self._deadline = time.monotonic() + ANSWER_TIMEOUT_S
         return True
 
     def link_accepted(self, link: Link, *, session_present: bool) -> None:
-        if link is not self.link:
-            return
-        if self.phase is Phase.WIPING:
-            link.disconnect(end_session=True)
+        if link is not self.link or self.phase is not Phase.GREETING:
             return
         self._session_present = session_present
-        self._deadline = time.monotonic() + ANSWER_TIMEOUT_S
         self.phase = Phase.SUBSCRIBING
-        self._take_back(link, is_old_session=session_present)
-        if self.spec.filters:
-            link.subscribe()
-        else:
+        self._deadline = time.monotonic() + ANSWER_TIMEOUT_S
+        self._subscriptions.begin(link, self.spec, is_old_session=session_present)
+        if self._subscriptions.are_confirmed:
             self._is_up(link)
-
-    def _take_back(self, link: Link, *, is_old_session: bool) -> None:
-        """Unsubscribe what an old session still has; the broker would go on sending."""
-        wanted = {name for name, _ in self.spec.filters}
-        stale = {*self.spec.unwanted, *self._held} - wanted
-        if is_old_session and stale:
-            link.unsubscribe(sorted(stale))
-        self._held = wanted
 
     def link_refused(self, link: Link, code: int, words: str) -> None:
         if link is not self.link:
-            return
-        if self.phase is Phase.WIPING:
-            self._final_detail = f"The broker refused to end our session: {words}"
-            self._gone()
             return
         fault = fault_of_code(code, words)
         wait_s = backoff.AUTH_DELAY_S if fault.reason == "auth" else None
         self._fail(fault, wait_s=wait_s)
 
-    def link_subscribed(self, link: Link, refused: list[str]) -> None:
-        if link is not self.link or self.phase is not Phase.SUBSCRIBING:
+    def link_subscribed(self, link: Link, mid: int, refused: list[str]) -> None:
+        if link is not self.link:
             return
-        if refused:
-            names = ", ".join(refused[:5])
+        still_wanted = self._subscriptions.answered(mid, refused, self.spec)
+        if still_wanted:
+            names = ", ".join(still_wanted[:5])
             self._fail(Fault("subscribe", f"The broker refused: {names}"))
-        else:
+        elif still_wanted is None or not self._subscriptions.are_confirmed:
+            return
+        elif self.phase is Phase.SUBSCRIBING:
             self._is_up(link)
+        else:
+            self._report_up()
 
     def _is_up(self, link: Link) -> None:
         if self.spec.has_will:
@@ -299,40 +310,55 @@ class BrokerConnection:
         self.phase = Phase.UP
         self._connected_at = datetime.now(UTC)
         self._report_up()
+        self._hurry()
+
+    # -- retained messages -----------------------------------------------------
+
+    def _look_for_retained(self, link: Link) -> None:
+        """Fetch all of them when a SUBSCRIBE brought many: there may be more."""
+        if self._retained is not None or not self._subscriptions.may_lack_retained:
+            return
+        if link.retained_seen < MANY or not any(qos for _, qos in self.spec.filters):
+            return
+        self._subscriptions.may_lack_retained = False
+        self._retained = RetainedSnapshot(
+            self._host,
+            self.spec,
+            take=self._host.take_retained,
+            is_paused=self._host.is_paused,
+            over=self._end_snapshot,
+        )
+        link.live_topics = self._retained.live
+
+    def _end_snapshot(self) -> None:
+        if self._retained is not None:
+            snapshot, self._retained = self._retained, None
+            snapshot.close()
+        if self.link is not None:
+            self.link.live_topics = None
 
     # -- losing ----------------------------------------------------------------
 
-    def link_published(self, link: Link, mid: int) -> None:
-        is_goodbye = self.phase is Phase.LEAVING and mid == self._goodbye_mid
-        if link is self.link and is_goodbye:
-            self._say_goodbye()
+    def link_published(self, link: Link, mid: int, code: int) -> None:
+        """Say nothing: nobody waits for our birth."""
 
     def link_closed(self, link: Link) -> None:
         """The socket is gone, by the broker, by paho or by us."""
         self._host.forget_link(link)
         if link is not self.link:
             return
+        self._end_snapshot()
         self.link = None
-        if self.phase is Phase.LEAVING:
-            self._left()
-        elif self.phase is Phase.WIPING:
-            if not link.was_accepted and not self._final_detail:
-                self._final_detail = "The broker closed before our session was ended"
-            self._gone()
-        elif self.phase in (Phase.GREETING, Phase.SUBSCRIBING, Phase.UP):
+        if self.phase in (Phase.GREETING, Phase.SUBSCRIBING, Phase.UP):
             self._lost(link)
 
     def _lost(self, link: Link) -> None:
         if link.broke_protocol:
             self._fail(Fault("protocol", f"Closed by us: {link.broke_protocol}"))
         elif not link.was_accepted:
-            self._fail(
-                Fault(
-                    "auth",
-                    "The broker closed the connection before answering; the usual "
-                    "cause is a wrong user name or password, or a TLS port",
-                )
-            )
+            self._fail(fault_of_silence(link.was_silent, link.tls_alert))
+        elif link.was_silent:
+            self._fail(Fault("lost", "The broker has been silent for too long"))
         else:
             code = link.server_code
             said = "" if code is None else f" (the broker said 0x{code:02X})"
@@ -384,6 +410,7 @@ class BrokerConnection:
         self._next_retry = datetime.now(UTC) + timedelta(seconds=wait_s)
 
     def _close_link(self) -> None:
+        self._end_snapshot()
         if self.link is not None:
             link, self.link = self.link, None
             self._host.forget_link(link)
@@ -394,57 +421,78 @@ class BrokerConnection:
 
     # -- leaving ---------------------------------------------------------------
 
-    def _leave(self, *, end_session: bool) -> None:
-        self._end_session = end_session
+    def _leave(self, old: ConnectionSpec, *, end_session: bool) -> None:
+        """Part from a session, then go on with what is wanted now."""
+        self._end_snapshot()
         self._next_retry = None
-        was_up = self.phase is Phase.UP
+        if self.phase is not Phase.UP:
+            self._close_link()
+        link, self.link = self.link, None
         self.phase = Phase.LEAVING
-        if not was_up or self.link is None:
-            self._close_link()
-            self._left()
-            return
-        self._deadline = time.monotonic() + GOODBYE_TIMEOUT_S
-        if not self.spec.has_will:
-            self._say_goodbye()
-            return
-        self._goodbye_mid = self.link.publish(
-            self.spec.status_topic, "offline", qos=1, retain=True
+        farewell = Farewell(
+            self._host,
+            old,
+            end_session=end_session,
+            is_background=self._is_wanted,
+            is_ours=self._is_ours,
+            over=self._farewell_over,
         )
-        self.link.on_writable()
+        self._farewells.append(farewell)
+        farewell.begin(link)
+        self._go_on()
 
-    def _say_goodbye(self) -> None:
-        if self.link is None:
-            self._left()
-            return
-        link = self.link
-        link.disconnect(end_session=self._end_session)  # usually closes: we have left
-        if self.link is link:  # the DISCONNECT did not fit into the socket
-            self._close_link()
-            self._left()
+    def _farewell_over(self, farewell: Farewell) -> None:
+        self._farewells.remove(farewell)
+        if farewell.detail:
+            self._final_detail = farewell.detail
+            log.info(
+                "farewell connection_id=%d host=%s: %s",
+                farewell.spec.connection_id,
+                farewell.spec.host,
+                farewell.detail,
+            )
+        self._go_on()
 
-    def _left(self) -> None:
-        # Also under MQTT 5, whose DISCONNECT may end the session: rumqttd (iotcore
-        # 0.4.0) ignores that.
-        if not self._end_session or self.spec.clean_session or self.spec.problem:
-            self._gone()
-            return
-        self.phase = Phase.WIPING
-        self._deadline = time.monotonic() + WIPE_TIMEOUT_S
-        self.link = self._host.open_link(self, is_wipe=True)
+    def _is_ours(self, link: Link) -> bool:
+        """Return whether a farewell's link would end the session that is in use now."""
+        return (
+            self.link is not None
+            and self.link.was_accepted
+            and self.link.peer == link.peer
+            and self.spec.client_id == link.spec.client_id
+        )
 
-    def _gone(self) -> None:
-        self._close_link()
-        if self._successor is not None:
-            self.spec, self._successor = self._successor, None
-            self._retry_count = 0
-            self._final_detail = ""
-            self._fight.calm()
-            self.phase = Phase.WAITING
-            self.start()
+    def _spare_sessions(self) -> None:
+        """After a change of mind, end the sessions that are left and no other."""
+        for farewell in list(self._farewells):
+            if farewell.spec.session_identity == self.spec.session_identity:
+                farewell.keep_session()
+            else:
+                farewell.end_session = True
+
+    def _hurry(self) -> None:
+        for farewell in list(self._farewells):
+            farewell.hurry()
+
+    def _go_on(self) -> None:
+        """Start what is wanted; the same session is never held twice."""
+        if self.phase is not Phase.LEAVING:
             return
-        self.phase = Phase.GONE
-        self._report("disconnected", detail=self._final_detail)
-        self._host.gone(self)
+        if self._is_wanted:
+            wanted = self.spec.session_identity
+            if all(old.spec.session_identity != wanted for old in self._farewells):
+                self._begin_anew()
+        elif not self._farewells:
+            self.phase = Phase.GONE
+            self._report("disconnected", detail=self._final_detail)
+            self._host.gone(self)
+
+    def _begin_anew(self) -> None:
+        self._retry_count = 0
+        self._final_detail = ""
+        self._fight.calm()
+        self.phase = Phase.WAITING
+        self.start()
 
     # -- saying ----------------------------------------------------------------
 

@@ -59,13 +59,18 @@ class Inbox:
 
     # -- network thread --------------------------------------------------------
 
-    def put(self, message: Message) -> None:
-        """Take a message in; a QoS 0 one only while there is room."""
+    def put(self, message: Message, *, is_kept: bool = False) -> None:
+        """Take a message in; a QoS 0 one only while there is room.
+
+        Args:
+            message: is counted on its connection.
+            is_kept: take one of QoS 0 in any case; its sender looks at `has_room`.
+        """
         size = _size(message)
         load = self._loads.get(message.connection_id)
         if load is None:
             load = self._loads.setdefault(message.connection_id, _Load())
-        if message.qos == 0 and self._is_full(load):
+        if message.qos == 0 and not is_kept and self._is_full(load):
             self._count_drop(message.connection_id)
             return
         load.put_count += 1
@@ -140,6 +145,11 @@ class Inbox:
         """Messages that came in and are not stored yet."""
         return self._all.count
 
+    @property
+    def size(self) -> int:
+        """Bytes that these take."""
+        return self._all.size
+
     def depth_of(self, connection_id: int) -> int:
         load = self._loads.get(connection_id)
         return load.count if load else 0
@@ -163,6 +173,11 @@ class Inboxes:
     def depth(self) -> int:
         """Messages that came in and are not stored yet."""
         return sum(inbox.depth for inbox in self.each)
+
+    @property
+    def size(self) -> int:
+        """Bytes that these take."""
+        return sum(inbox.size for inbox in self.each)
 
 
 def _size(message: Message) -> int:

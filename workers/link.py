@@ -10,11 +10,10 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-import tempfile
 import time
 from collections import deque
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 from paho.mqtt.client import MQTTv5, MQTTv311
@@ -24,17 +23,19 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from workers.dialing import dial
 from workers.pahoclient import BufferedClient, Publish
-from workers.spec import ConnectionSpec, Tls
+from workers.spec import ConnectionSpec
 
 log = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT_S = 5.0
 SESSION_EXPIRY_S = 86_400  # MQTT 5: how long a broker keeps our session
 RECEIVE_MAXIMUM = 2_000  # MQTT 5: unacknowledged messages at once; the inbox holds more
 MAX_PACKET_BYTES = 1_048_576 + 65_535 + 16  # payload, topic, header
 READS_AT_ONCE = 16  # of 64 KiB each, however much more there is
+MQTT_WINDOW = 65_535  # MQTT 5 §3.2.2.3.3: without a Receive Maximum of the broker
 _PROTOCOL_ERROR = 0x82
+_KEEPALIVE_TIMEOUT = 0x8D  # also what paho calls a CONNECT that nobody answered
 
 
 class Listener(Protocol):
@@ -46,12 +47,21 @@ class Listener(Protocol):
 
     def link_accepted(self, link: Link, *, session_present: bool) -> None: ...
     def link_refused(self, link: Link, code: int, words: str) -> None: ...
-    def link_subscribed(self, link: Link, refused: list[str]) -> None: ...
-    def link_published(self, link: Link, mid: int) -> None: ...
+    def link_subscribed(self, link: Link, mid: int, refused: list[str]) -> None: ...
+    def link_published(self, link: Link, mid: int, code: int) -> None:
+        """The broker answered our message; from 0x80 on it did not take it."""
+
     def link_closed(self, link: Link) -> None: ...
 
 
 Sink = Callable[["Link", Publish], None]
+
+
+class Owner(Listener, Protocol):
+    """Who had a link opened."""
+
+    def link_opened(self, link: Link, error: Exception | None) -> bool:
+        """The executor is done; return whether the link is to be watched."""
 
 
 class Link:
@@ -63,8 +73,6 @@ class Link:
         session: int,
         listener: Listener,
         sink: Sink,
-        *,
-        is_wipe: bool = False,
     ) -> None:
         """Prepare a link; nothing is sent yet.
 
@@ -73,7 +81,6 @@ class Link:
             session: number of this TCP session, for acknowledgements.
             listener: hears of accept, refuse, subscribe, publish, close.
             sink: takes each message.
-            is_wipe: connect only to end the session that the broker holds.
         """
         self.spec = spec
         self.session = session
@@ -85,31 +92,37 @@ class Link:
         self.accepted_at = 0.0  # monotonic
         self.server_code: int | None = None  # of a DISCONNECT that the broker sent
         self.broke_protocol = ""
+        self.was_silent = False  # closed by us: no answer within the keepalive
+        self.reads_at_once = READS_AT_ONCE
+        self.retained_seen = 0  # retained messages since somebody set it to 0
+        # Topics that got a live message, while somebody wants to know.
+        self.live_topics: set[bytes] | None = None
+        self.peer: object = None  # the address at the other end
+        # Who is told (reason code, its words) of a packet id's PUBACK, once.
+        self.awaiting: dict[int, Callable[[int, str], None]] = {}
+        self.receive_maximum = MQTT_WINDOW  # unacknowledged messages the broker takes
         self._listener = listener
         self._sink = sink
-        self._is_wipe = is_wipe
-        self._asked: list[str] = []
+        self._asked: dict[int, list[str]] = {}  # filters by SUBSCRIBE
         self._news: deque[Callable[[], None]] = deque()
         self._client = self._make_client()
 
     def _make_client(self) -> BufferedClient:
         spec = self.spec
-        clean = spec.clean_session or self._is_wipe
         is_v5 = spec.protocol == "5"
         client = BufferedClient(
             CallbackAPIVersion.VERSION2,
             client_id=spec.client_id,
-            clean_session=None if is_v5 else clean,
+            clean_session=None if is_v5 else spec.clean_session,
             protocol=MQTTv5 if is_v5 else MQTTv311,
             reconnect_on_failure=False,
             manual_ack=True,
             take=self._take,
         )
-        client.connect_timeout = CONNECT_TIMEOUT_S
         client.max_queued_messages_set(1_000)
         if spec.username:
             client.username_pw_set(spec.username, spec.password)
-        if spec.has_will and not self._is_wipe:
+        if spec.has_will:
             client.will_set(spec.status_topic, "offline", qos=1, retain=True)
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
@@ -131,34 +144,46 @@ class Link:
             OSError: gaierror, ConnectionRefusedError, TimeoutError, SSLError and kin.
             ValueError: settings that paho or ssl cannot use.
         """
+        self.attach(dial(self.spec))
+
+    def attach(self, sock: socket.socket) -> None:
+        """Take over a connected socket and queue CONNECT; close it if that fails."""
         spec = self.spec
-        if spec.tls:
-            self._client.tls_set_context(_tls_context(spec.tls))
-        properties = self._connect_properties() if spec.protocol == "5" else None
         options: dict[str, Any] = {}
         if spec.protocol == "5":
-            options["clean_start"] = spec.clean_session or self._is_wipe
-        self._client.connect(
-            spec.host,
-            spec.port,
-            keepalive=spec.keepalive_s,
-            properties=properties,
-            **options,
-        )
-        if self.sock is not None:
-            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            options["properties"] = self._connect_properties()
+            options["clean_start"] = spec.clean_session
+        self._client.dialled = sock
+        try:
+            self._client.connect(
+                spec.host, spec.port, keepalive=spec.keepalive_s, **options
+            )
+        except BaseException:
+            sock.close()
+            raise
+
+    @property
+    def tls_alert(self) -> str:
+        """Why the other end closed the secure connection, as OpenSSL says it."""
+        return self._client.tls_alert
+
+    def hand_over(self, listener: Listener) -> None:
+        """Have somebody else hear what happens from now on."""
+        self._listener = listener
 
     def _connect_properties(self) -> Properties:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.ReceiveMaximum = RECEIVE_MAXIMUM
         properties.MaximumPacketSize = MAX_PACKET_BYTES
-        if not (self.spec.clean_session or self._is_wipe):
+        if not self.spec.clean_session:
             properties.SessionExpiryInterval = SESSION_EXPIRY_S
         return properties
 
     def _on_socket_open(self, _client: object, _data: object, sock: Any) -> None:  # noqa: ANN401
         self.sock = sock
         self.fd = sock.fileno()
+        with suppress(OSError):  # the broker has closed already
+            self.peer = sock.getpeername()
 
     def _on_socket_close(self, _client: object, _data: object, _sock: object) -> None:
         self.is_closed = True
@@ -171,7 +196,7 @@ class Link:
 
     def on_readable(self) -> None:
         """Read and handle what is there, up to 1 MiB; then it is another's turn."""
-        self._client.reads_left = READS_AT_ONCE
+        self._client.reads_left = self.reads_at_once
         while True:
             self._guard(self._client.loop_read)
             while not self.is_closed and self._client.has_buffered:
@@ -208,28 +233,41 @@ class Link:
         self._guard(self._client.loop_misc)
         self._tell()
 
-    def subscribe(self) -> None:
-        """Send one SUBSCRIBE with all filters."""
-        self._asked = [name for name, _ in self.spec.filters]
+    def subscribe(
+        self, filters: Sequence[tuple[str, int]], *, again: bool = False
+    ) -> int:
+        """Send one SUBSCRIBE with all these filters; return its packet id.
+
+        Args:
+            filters: full topic filter and QoS of each.
+            again: have retained messages sent once more also under MQTT 5, where else
+                only a subscription that is new to the broker brings them.
+        """
+        topics: list[Any] = list(filters)
         if self.spec.protocol == "5":
-            # Retained messages only for a subscription that is new to the broker.
-            options = [
-                (name, SubscribeOptions(qos=qos, retainHandling=1))
-                for name, qos in self.spec.filters
+            handling = 0 if again else 1
+            topics = [
+                (name, SubscribeOptions(qos=qos, retainHandling=handling))
+                for name, qos in filters
             ]
-            self._guard(lambda: self._client.subscribe(options)[0])
-        else:
-            self._guard(lambda: self._client.subscribe(list(self.spec.filters))[0])
+        result = self._guard(lambda: self._client.subscribe(topics))
+        mid = int(result[1] or 0) if result is not None else 0
+        self._asked[mid] = [name for name, _ in filters]
+        return mid
 
     def unsubscribe(self, names: list[str]) -> None:
         self._guard(lambda: self._client.unsubscribe(names)[0])
 
-    def publish(self, topic: str, payload: str, *, qos: int, retain: bool) -> int:
+    def publish(
+        self, topic: str, payload: str | bytes, *, qos: int, retain: bool
+    ) -> int:
         """Queue a message; return its packet id, 0 if it could not be queued."""
         result = self._guard(
             lambda: self._client.publish(topic, payload, qos=qos, retain=retain)
         )
-        return result.mid if result is not None else 0
+        if result is None or result.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            return 0
+        return int(result.mid)
 
     def acknowledge(self, mids: list[int]) -> None:
         self._client.acknowledge(mids)
@@ -264,7 +302,8 @@ class Link:
                 f"{type(error).__name__}: {error}"[:200],
             )
             if not isinstance(error, OSError):  # else the link is merely lost
-                self.broke_protocol = self.broke_protocol or type(error).__name__
+                said = f"{type(error).__name__}: {error}"[:200]
+                self.broke_protocol = self.broke_protocol or said
             if not self.is_closed:
                 self.is_closed = True
                 if self.sock is not None:
@@ -286,14 +325,18 @@ class Link:
         _data: object,
         flags: Any,  # noqa: ANN401
         code: ReasonCode,
-        _properties: object,
+        properties: object,
     ) -> None:
         if code.is_failure:
             value, words = code.value, str(code)
             self._news.append(lambda: self._listener.link_refused(self, value, words))
             return
+        if self.was_accepted:
+            message = "a second CONNACK"
+            raise ValueError(message)
         self.was_accepted = True
         self.accepted_at = time.monotonic()
+        self.receive_maximum = getattr(properties, "ReceiveMaximum", MQTT_WINDOW)
         present = bool(flags.session_present)
         self._news.append(
             lambda: self._listener.link_accepted(self, session_present=present)
@@ -303,18 +346,26 @@ class Link:
         self,
         _client: object,
         _data: object,
-        _mid: int,
+        mid: int,
         codes: list[ReasonCode],
         _properties: object,
     ) -> None:
-        answers = dict(zip(self._asked, codes, strict=False))
-        refused = [n for n in self._asked if n not in answers or answers[n].is_failure]
-        self._news.append(lambda: self._listener.link_subscribed(self, refused))
+        asked = self._asked.pop(mid, None)
+        if asked is None:
+            return  # an answer to nothing that we asked
+        answers = dict(zip(asked, codes, strict=False))
+        refused = [n for n in asked if n not in answers or answers[n].is_failure]
+        self._news.append(lambda: self._listener.link_subscribed(self, mid, refused))
 
     def _on_publish(
-        self, _client: object, _data: object, mid: int, _code: object, _prop: object
+        self, _client: object, _data: object, mid: int, code: ReasonCode, _prop: object
     ) -> None:
-        self._news.append(lambda: self._listener.link_published(self, mid))
+        value = code.value
+        self._news.append(lambda: self._listener.link_published(self, mid, value))
+        told = self.awaiting.pop(mid, None)
+        if told is not None:
+            words = str(code)
+            self._news.append(lambda: told(value, words))
 
     def _on_disconnect(
         self,
@@ -326,6 +377,8 @@ class Link:
     ) -> None:
         if flags.is_disconnect_packet_from_server:
             self.server_code = code.value
+        elif code.value == _KEEPALIVE_TIMEOUT:
+            self.was_silent = True
         elif code.value == _PROTOCOL_ERROR:
             # paho also says so when the broker refuses our version of MQTT.
             self.broke_protocol = (
@@ -336,35 +389,15 @@ class Link:
         self.is_closed = True  # told to the listener when paho has returned
 
     def _take(self, message: Publish) -> None:
+        if not self.was_accepted:
+            error = "a message before CONNACK"
+            raise ValueError(error)
+        if message.retain:
+            self.retained_seen += 1
+        elif self.live_topics is not None:
+            self.live_topics.add(message.topic)
         self._sink(self, message)
 
 
 def _ignore(*_: object) -> None:
     """Writes are asked for by `wants_write`; paho only needs to see a callback."""
-
-
-class _NamedContext(ssl.SSLContext):
-    """A context that asks for, and checks, a name other than the host's."""
-
-    server_name = ""
-
-    def wrap_socket(self, *args: Any, **kwargs: Any) -> ssl.SSLSocket:  # noqa: ANN401
-        kwargs["server_hostname"] = self.server_name or kwargs.get("server_hostname")
-        return super().wrap_socket(*args, **kwargs)
-
-
-def _tls_context(tls: Tls) -> ssl.SSLContext:
-    context = _NamedContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.server_name = tls.server_name
-    if tls.ca:
-        context.load_verify_locations(cadata=tls.ca)
-    else:
-        context.load_default_certs()
-    if tls.client_cert:
-        # OpenSSL takes a chain only from files; the directory is 0700 and goes at once.
-        with tempfile.TemporaryDirectory(prefix="guardiano-tls-") as folder:
-            cert, key = Path(folder, "cert.pem"), Path(folder, "key.pem")
-            cert.write_text(tls.client_cert)
-            key.write_text(tls.client_key)
-            context.load_cert_chain(cert, key if tls.client_key else None)
-    return context

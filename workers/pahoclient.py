@@ -5,23 +5,28 @@ objects of every PUBLISH. Here a read fetches up to 64 KiB, PUBLISH packets are 
 apart where they lie (everything else is paho's), and the acknowledgements of a batch
 leave together: 25 µs a message became 5 (November 2026).
 
-It overrides three internal methods of paho 2.2 (`_sock_recv`, `_sock_send`,
-`_handle_publish`) and reads `_in_packet`; workers/tests/test_pahoclient.py fails when
-a newer paho has other ones.
+It overrides four internal methods of paho 2.2 (`_create_socket`, `_sock_recv`,
+`_sock_send`, `_handle_publish`) and reads `_in_packet`;
+workers/tests/test_pahoclient.py fails when a newer paho has other ones.
 """
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
 
 from paho.mqtt.client import Client, MQTTv5
 from paho.mqtt.enums import MQTTErrorCode
 
+if TYPE_CHECKING:
+    import socket
+
 READ_BYTES = 65_536
 _PUBLISH = 0x30
-_PUBACK = 0x40
+_DISCONNECT = 0xE0
 _MAX_QOS = 1  # we never subscribe at QoS 2
 
 
@@ -48,6 +53,9 @@ class BufferedClient(Client):
         self._received = b""
         self._taken = 0
         self._to_send = bytearray()
+        self._is_goodbye_queued = False
+        self.dialled: socket.socket | None = None  # what `connect` is to use
+        self.tls_alert = ""  # why the other end closed the secure connection
         self.reads_left = 1  # of READ_BYTES each; set anew before every turn
 
     @property
@@ -92,38 +100,70 @@ class BufferedClient(Client):
         return bool(self._protocol == MQTTv5)
 
     def acknowledge(self, mids: Iterable[int]) -> None:
-        """Queue the PUBACKs of a batch; `flush` sends them."""
+        """Queue the PUBACKs of a batch; `flush` sends them. None follows a goodbye."""
+        if self._is_goodbye_queued:
+            return
         for mid in mids:
             self._to_send += b"\x40\x02" + mid.to_bytes(2, "big")
 
     def flush(self) -> None:
-        """Send what `_sock_send` held back; raises OSError when the link is gone."""
+        """Send what `_sock_send` holds; raises OSError when the link is gone."""
         while self._to_send:
             try:
                 sent = super()._sock_send(self._to_send)
             except BlockingIOError:
                 return
+            except OSError:
+                with suppress(OSError):
+                    self._receive()  # what the other end said before it closed
+                raise
             del self._to_send[:sent]
+
+    def _create_socket(self) -> socket.socket:
+        if self.dialled is None:
+            message = "no connection was dialled"
+            raise ValueError(message)
+        return self.dialled
+
+    def _receive(self) -> bytes:
+        try:
+            return super()._sock_recv(READ_BYTES)
+        except ssl.SSLError as error:  # to paho just one more lost connection
+            self.tls_alert = str(error)
+            raise
 
     def _sock_recv(self, bufsize: int) -> bytes:
         if self._taken >= len(self._received):
             if self.reads_left <= 0:
                 raise BlockingIOError  # the rest waits in the socket
             self.reads_left -= 1
-            self._received = super()._sock_recv(READ_BYTES)
+            self._received = self._receive()
             self._taken = 0
         chunk = self._received[self._taken : self._taken + bufsize]
         self._taken += len(chunk)
         return chunk
 
     def _sock_send(self, buf: bytes | bytearray) -> int:
-        if buf[0] == _PUBACK:
+        """Take a packet as a whole, behind what waits already.
+
+        Never a part of one: acknowledgements would get between its parts when the
+        socket is full, and under TLS a write that was begun has to be repeated with
+        the same bytes.
+        """
+        if buf[0] & 0xF0 == _DISCONNECT:
+            return self._send_goodbye(buf)
+        self._to_send += buf
+        return len(buf)
+
+    def _send_goodbye(self, buf: bytes | bytearray) -> int:
+        """Send everything: paho closes the socket as soon as this is taken."""
+        if not self._is_goodbye_queued:
+            self._is_goodbye_queued = True
             self._to_send += buf
-            return len(buf)
         self.flush()
         if self._to_send:
-            raise BlockingIOError  # packets keep their order
-        return super()._sock_send(buf)
+            raise BlockingIOError
+        return len(buf)
 
 
 def whole_publish(data: bytes, start: int) -> tuple[int, int] | None:
@@ -168,8 +208,9 @@ def parse_publish(data: bytes, head: int, start: int, end: int, is_v5: bool) -> 
 
 
 def _after_properties(data: bytes, place: int, end: int) -> int:
+    """Return where the properties end, or a place behind `end` if that is nowhere."""
     size = shift = 0
-    while place < end:
+    while place < end and shift <= 21:  # noqa: PLR2004 (four bytes of seven bits)
         byte = data[place]
         place += 1
         size |= (byte & 0x7F) << shift

@@ -57,6 +57,10 @@ class LinkPoll:
             return
 
     def add(self, link: Link) -> None:
+        # A link that closed without a word leaves its number behind, and the kernel
+        # gives numbers out again: the new socket would never be watched.
+        self._ask(link.fd, 0)
+        self._paused.pop(link.fd, None)
         self._links[link.fd] = link
         self.update(link)
 
@@ -98,6 +102,9 @@ class LinkPoll:
     def resume(self, link: Link) -> None:
         if self._paused.pop(link.fd, None) is not None:
             self.update(link)
+
+    def is_paused(self, link: Link) -> bool:
+        return self.knows(link) and link.fd in self._paused
 
     def paused(self) -> list[tuple[Link, float]]:
         """Return the paused links, each with the time of its pause."""

@@ -16,15 +16,19 @@ from celery import current_app
 from django.db import close_old_connections
 from kombu.exceptions import OperationalError
 
-from apps.core import events
+from apps.core import events, vitals
 from apps.core.redis import RedisError, client, worker_key
+from apps.devices.presence import PresenceChange
 from apps.devices.services import broadcast
-from apps.devices.updates import PresenceChange
 from apps.sites import reports
+from apps.sites.models import CommandState
+from apps.sites.publishing import announce
 from apps.sites.reports import Report
 from apps.telemetry.ingest import Written
 from workers.connection import Snapshot
+from workers.flow import Flow
 from workers.inbox import Inboxes
+from workers.metrics import WorkerMetrics
 
 log = logging.getLogger(__name__)
 
@@ -38,13 +42,19 @@ class Reporter:
     """Takes snapshots and committed batches from other threads; never blocks them."""
 
     def __init__(
-        self, owner: str, node: str, inboxes: Inboxes, epochs: Mapping[int, int]
+        self,
+        owner: str,
+        node: str,
+        inboxes: Inboxes,
+        epochs: Mapping[int, int],
+        metrics: WorkerMetrics,
     ) -> None:
         self.last_turn = time.monotonic()  # read by the watchdog
         self._owner = owner
         self._node = node
         self._inboxes = inboxes
         self._epochs = epochs
+        self._metrics = metrics
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stop = threading.Event()
@@ -53,18 +63,23 @@ class Reporter:
         self._seq: dict[int, int] = {}
         self._values: dict[int, dict[int, tuple[float | str | None, int]]] = {}
         self._presence: list[PresenceChange] = []
+        self._answered: list[tuple[int, int]] = []
         self._telemetry_seq: dict[int, int] = {}
         self._last_message: dict[int, datetime] = {}
+        self._flow = Flow()
 
     # -- other threads ---------------------------------------------------------
 
     def report(self, snapshot: Snapshot) -> None:
         """Take a connection's new state; said to Redis at once."""
         with self._lock:
+            before = self._latest.get(snapshot.connection_id)
             seq = self._seq.get(snapshot.connection_id, 0) + 1
             self._seq[snapshot.connection_id] = seq
             self._latest[snapshot.connection_id] = (snapshot, seq)
             self._unsaid.add(snapshot.connection_id)
+            self._flow.know(snapshot.connection_id, _minute())
+        self._metrics.reported(before[0] if before else None, snapshot)
         self._wake.set()
 
     def committed(self, written: Written) -> None:
@@ -73,7 +88,10 @@ class Reporter:
             for site_id, values in written.current.items():
                 self._values.setdefault(site_id, {}).update(values)
             self._presence += written.presence
+            self._answered += written.answered
+            minute = _minute()
             for connection_id, tally in written.tallies.items():
+                self._flow.add(connection_id, tally.received, minute)
                 if tally.last_us:
                     at = datetime.fromtimestamp(tally.last_us / 1e6, UTC)
                     self._last_message[connection_id] = at
@@ -85,6 +103,7 @@ class Reporter:
                 if snapshot.shard == shard:
                     del self._latest[connection_id]
                     self._unsaid.discard(connection_id)
+                    self._flow.forget(connection_id)
 
     def stop(self) -> None:
         self._stop.set()
@@ -108,6 +127,7 @@ class Reporter:
             self._wake.wait(max(0.0, min(next_flush, next_round) - time.monotonic()))
             self._wake.clear()
         self._say(self._take_unsaid(), record=True)
+        self._say_goodbye()
         close_old_connections()
 
     def _take_unsaid(self) -> list[tuple[Snapshot, int]]:
@@ -150,6 +170,7 @@ class Reporter:
                 known = self._latest.get(report.connection_id)
                 if known is not None and known[1] == report.seq:
                     del self._latest[report.connection_id]
+                    self._flow.forget(report.connection_id)
 
     def _as_report(self, snapshot: Snapshot, seq: int) -> Report:
         return Report(
@@ -173,7 +194,12 @@ class Reporter:
             errors=snapshot.errors,
             topics=snapshot.topics,
             counters={"in_flight": self._in_flight(snapshot.connection_id)},
+            per_minute=self._per_minute(snapshot.connection_id),
         )
+
+    def _per_minute(self, connection_id: int) -> tuple[int, ...]:
+        with self._lock:
+            return self._flow.series(connection_id, _minute())
 
     def _in_flight(self, connection_id: int) -> int:
         return self._inboxes.of(connection_id).depth_of(connection_id)
@@ -185,17 +211,35 @@ class Reporter:
         self._say(everything, record=False)
         try:
             client().set(worker_key(self._node), self._owner, ex=15)
+            vitals.say(
+                vitals.WORKER,
+                self._node,
+                self._metrics.record(
+                    self._epochs,
+                    inbox_messages=self._inboxes.depth,
+                    inbox_bytes=self._inboxes.size,
+                ),
+            )
         except RedisError:
             return  # `_say` has logged it, or there was nothing to say
+
+    def _say_goodbye(self) -> None:
+        """Leave the list of workers: one that was told to end is not missed."""
+        try:
+            vitals.forget(vitals.WORKER, self._node)
+        except RedisError:
+            return  # its records run out by themselves
 
     def _flush(self) -> None:
         """Emit the latest value of every sensor that moved, one event a site."""
         with self._lock:
             values, self._values = self._values, {}
             presence, self._presence = self._presence, []
+            answered, self._answered = self._answered, []
         for site_id, moved in values.items():
             self._emit_values(site_id, moved)
         broadcast(presence)
+        announce(answered, CommandState.ANSWERED)
 
     def _emit_values(
         self, site_id: int, moved: dict[int, tuple[float | str | None, int]]
@@ -224,6 +268,10 @@ def _send_record(connection_ids: list[int]) -> None:
         queue="default",
         expires=RECORD_EXPIRES_S,
     )
+
+
+def _minute() -> int:
+    return int(time.time() // 60)
 
 
 def _iso(at_us: int) -> str:

@@ -12,18 +12,29 @@ from collections.abc import Callable, Sequence
 from django.conf import settings
 from django.db import connection
 
+from apps.devices.discovery_sessions import waiting_site
+from apps.sites import trials
+from apps.sites.publishing import Outgoing
 from workers import identity
+from workers.discovery import Discoveries
 from workers.inbox import Inboxes
 from workers.lease import LeaseKeeper
+from workers.metrics import WorkerMetrics
+from workers.outbox import Outbox
 from workers.reporter import Reporter
-from workers.spec import ConnectionSpec, load_enabled, load_spec
+from workers.spec import ConnectionSpec, load_enabled, load_spec, load_tried_spec
 from workers.supervisor import Supervisor
+from workers.trial import Trial
 from workers.writer import Context, Writer
 
 log = logging.getLogger(__name__)
 
 WRITERS = 2  # the second decodes while the first waits for the database
+TRIALS = 2  # tests of connections at once; each holds a thread of the pool's four
 WRITER_THREAD = "mqtt-writer"
+DISCOVERY_THREAD = "mqtt-discovery"
+NETWORK_THREAD = "mqtt-network"
+OUTBOX_THREAD = "mqtt-outbox"
 WATCH_EVERY_S = 5.0
 STUCK_AFTER_S = 60.0  # a turn of the reporter waits for Redis 10 s at the most
 BROKEN = 70  # EX_SOFTWARE: the process manager starts the worker again
@@ -52,6 +63,7 @@ class Runtime:
         self.node = node
         self.owner = identity.owner_name(node)
         self._cancel = cancel
+        self._trials = threading.BoundedSemaphore(TRIALS)
         self._is_stopping = False
         self._threads: list[threading.Thread] = []
         self.inboxes = Inboxes(WRITERS)
@@ -63,8 +75,13 @@ class Runtime:
             serve=consume,
         )
         epochs = self.keeper.epochs
-        self.reporter = Reporter(self.owner, node, self.inboxes, epochs)
-        self.supervisor = Supervisor(self.inboxes, self.reporter.report)
+        metrics = WorkerMetrics()
+        self.reporter = Reporter(self.owner, node, self.inboxes, epochs, metrics)
+        self.outbox = Outbox(epochs, self._send)
+        self.supervisor = Supervisor(
+            self.inboxes, self.reporter.report, self.outbox.settle
+        )
+        self.discoveries = Discoveries(self.supervisor)
         self._contexts: dict[int, Context] = {}
         self.writers = [
             Writer(
@@ -74,6 +91,7 @@ class Runtime:
                 acknowledge=self.supervisor.acknowledge,
                 committed=self.reporter.committed,
                 fenced=self.keeper.was_fenced,
+                timed=metrics.committed_after,
             )
             for inbox in self.inboxes.each
         ]
@@ -85,8 +103,10 @@ class Runtime:
         for name, run in (
             *((WRITER_THREAD, writer.run) for writer in self.writers),
             ("mqtt-reporter", self.reporter.run),
-            ("mqtt-network", self.supervisor.run),
+            (NETWORK_THREAD, self.supervisor.run),
+            (OUTBOX_THREAD, self.outbox.run),
             ("mqtt-leases", self.keeper.run),
+            (DISCOVERY_THREAD, self.discoveries.run),
             ("mqtt-watchdog", self._watch),
         ):
             thread = threading.Thread(target=self._watched, args=(name, run), name=name)
@@ -125,7 +145,9 @@ class Runtime:
     def begin_drain(self) -> None:
         """Take no more commands and messages; quick, and safe to repeat."""
         self._is_stopping = True
+        self.outbox.drain()
         self.supervisor.drain()
+        self.discoveries.drain()
 
     def stop(self, timeout_s: float) -> None:
         """Store and acknowledge what is in hand, say goodbye, release the leases."""
@@ -139,6 +161,10 @@ class Runtime:
             writer.give_up()
         left = self.inboxes.depth
         is_clean = self.supervisor.stop(max(0.5, deadline - time.monotonic()))
+        self._join(NETWORK_THREAD, 0.5)  # its last words are for the outbox
+        self.outbox.stop()
+        self._join(OUTBOX_THREAD, max(0.5, deadline - time.monotonic() - 1.0))
+        self._join(DISCOVERY_THREAD, max(0.2, deadline - time.monotonic() - 1.0))
         self.reporter.stop()
         self._join("mqtt-reporter", max(0.5, deadline - time.monotonic()))
         self.keeper.stop()
@@ -165,6 +191,7 @@ class Runtime:
         loaded = load_spec(site_id)
         if loaded is None:
             self.supervisor.forget_site(site_id)
+            self.discoveries.end_site(site_id, "The site was deleted")
             return
         spec, is_enabled = loaded
         if self._is_stopping or spec.shard not in self.keeper.epochs:
@@ -173,6 +200,43 @@ class Runtime:
             self._connect(spec)
         else:
             self.supervisor.drop(spec)
+            self.discoveries.end_site(site_id, "The connection was stopped")
+
+    def discover(self, session_id: int) -> None:
+        """Listen to all of a site's topics for a while, as the session's row says."""
+        site_id = waiting_site(session_id)
+        loaded = load_spec(site_id) if site_id is not None else None
+        if loaded is None:
+            return
+        spec, is_enabled = loaded
+        if self._is_stopping or spec.shard not in self.keeper.epochs:
+            log.info("session not for us session_id=%d", session_id)
+        else:
+            self.discoveries.begin(session_id, spec, is_enabled=is_enabled)
+
+    def publish(self, command_id: int) -> None:
+        """Send a queued command; what becomes of it is written into its row."""
+        self.outbox.claim(command_id)
+
+    def _send(self, outgoing: Outgoing, give_up_at: float) -> None:
+        self.supervisor.publish(outgoing, give_up_at)
+
+    def test(self, trial_id: int) -> None:
+        """Try a connection on this thread of the pool, and hand over the answer."""
+        if not self._trials.acquire(blocking=False):
+            trials.answer(trial_id, trials.BUSY)
+            return
+        try:
+            given = trials.take(trial_id)
+            spec = load_tried_spec(given) if given is not None else None
+            if spec is None:
+                return
+            trials.answer(trial_id, trials.TAKEN)
+            trials.answer(trial_id, Trial(spec).run())
+        except trials.PasswordNeededError:
+            log.info("test not run: the connection was changed meanwhile")
+        finally:
+            self._trials.release()
 
     def _connect(self, spec: ConnectionSpec) -> None:
         self._contexts[spec.connection_id] = Context(spec.code, spec.zone)
@@ -193,6 +257,7 @@ class Runtime:
     def _lost(self, shard: int) -> None:
         self._cancel(shard)
         self.supervisor.abandon(shard)
+        self.discoveries.abandon(shard)
         self.reporter.forget(shard)
 
     # -- for people ------------------------------------------------------------

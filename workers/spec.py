@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.conf import settings
 
 from apps.core.crypto import SecretUnreadableError
 from apps.core.shards import shard_of
-from apps.sites.models import MqttConnection
+from apps.sites import trials
+from apps.sites.models import MqttConnection, MqttTopic
 from apps.sites.patterns import DEFAULT_PATTERNS
+from apps.sites.services import TopicSetting
 
 MAX_QOS = (
     1  # QoS 2 is not crash-safe in paho: PUBREC goes out before we see the message
@@ -61,14 +65,29 @@ class ConnectionSpec:
         return (self.host, self.port, self.client_id)
 
     def is_same_link(self, other: ConnectionSpec) -> bool:
-        """Whether the two differ in nothing that the broker would notice."""
+        """Whether the two differ in nothing that needs a new connection.
+
+        Filters do not: they are changed in place.
+        """
         same = replace(
             self,
             generation=other.generation,
             zone=other.zone,
+            filters=other.filters,
             unwanted=other.unwanted,
         )
         return same == other
+
+    def visiting(self, suffix: str = "", **but: Any) -> ConnectionSpec:  # noqa: ANN401
+        """Return a visit beside, or instead of, our session: clean, without a will.
+
+        Args:
+            suffix: appended to the client id; empty takes the session's own place.
+            but: fields of the spec that differ as well.
+        """
+        client_id = f"{self.client_id}{suffix}"
+        visit = replace(self, client_id=client_id, clean_session=True, has_will=False)
+        return replace(visit, **but)
 
 
 def load_spec(site_id: int) -> tuple[ConnectionSpec, bool] | None:
@@ -96,8 +115,27 @@ def load_enabled(shards: set[int]) -> list[ConnectionSpec]:
     ]
 
 
-def spec_of(row: MqttConnection) -> ConnectionSpec:
-    """Return the row as a spec; what cannot be read becomes its `problem`."""
+def load_tried_spec(given: trials.Given) -> ConnectionSpec | None:
+    """Return a site's spec with the settings that a test was asked to try."""
+    rows = MqttConnection.objects.select_related("site")
+    row = rows.filter(site_id=given.site_id).first()
+    if row is None:
+        return None
+    topics = trials.apply(row, given)
+    return spec_of(row, topics)
+
+
+def spec_of(
+    row: MqttConnection, topics: Sequence[TopicSetting] | None = None
+) -> ConnectionSpec:
+    """Return the row as a spec; what cannot be read becomes its `problem`.
+
+    Args:
+        row: with its site.
+        topics: instead of the row's own.
+    """
+    patterns: list[TopicSetting | MqttTopic]
+    patterns = list(row.topics.all() if topics is None else topics)
     site, problem, password, tls = row.site, "", "", None
     try:
         password = row.read_password()
@@ -117,13 +155,13 @@ def spec_of(row: MqttConnection) -> ConnectionSpec:
         problem = f"The time zone '{site.timezone}' is not known here"
     filters = tuple(
         (f"{site.code}/{topic.pattern}", min(topic.qos, MAX_QOS))
-        for topic in row.topics.all()
+        for topic in patterns
         if topic.is_active
     )
     wanted = {name for name, _ in filters}
     known = [
         *DEFAULT_PATTERNS,
-        *(topic.pattern for topic in row.topics.all() if not topic.is_active),
+        *(topic.pattern for topic in patterns if not topic.is_active),
     ]
     held = [*(f"{site.code}/{pattern}" for pattern in known), *row.subscribed_topics]
     return ConnectionSpec(

@@ -13,11 +13,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
+from apps.sites.publishing import Outgoing, Settled
 from apps.telemetry.facts import Message
-from workers.connection import BrokerConnection, Snapshot
+from workers.connection import BrokerConnection, Phase, Snapshot
 from workers.inbox import Inboxes
-from workers.link import Link
+from workers.link import Link, Owner, Sink
+from workers.outbox import Flights
 from workers.pahoclient import Publish
 from workers.poll import READ, LinkPoll
 from workers.spec import ConnectionSpec
@@ -32,13 +35,31 @@ OPENERS = 32  # threads for DNS, TCP and TLS; a dead host holds one for 5 s
 PROBE_TIMEOUT_S = 2.0
 
 
+class Guest(Protocol):
+    """A visit to a broker that is no site's connection."""
+
+    link: Link | None
+
+    @property
+    def is_over(self) -> bool: ...
+    def start(self, host: Supervisor) -> None: ...
+    def tick(self, now: float) -> None: ...
+
+
 class Supervisor:
     """Owns the connections of this process."""
 
-    def __init__(self, inboxes: Inboxes, report: Callable[[Snapshot], None]) -> None:
+    def __init__(
+        self,
+        inboxes: Inboxes,
+        report: Callable[[Snapshot], None],
+        settled: Callable[[Settled], None],
+    ) -> None:
+        self._flights = Flights(settled)
         self._inboxes = inboxes
         self._report = report
         self._connections: dict[int, BrokerConnection] = {}  # by connection id
+        self._guests: set[Guest] = set()
         self._poll = LinkPoll()
         self._mail: deque[Callable[[], None]] = deque()
         self._openers = ThreadPoolExecutor(OPENERS, thread_name_prefix="mqtt-open")
@@ -66,6 +87,18 @@ class Supervisor:
     def forget_site(self, site_id: int) -> None:
         """Drop a site whose row is gone."""
         self.post(lambda: self._forget_site(site_id))
+
+    def publish(self, outgoing: Outgoing, give_up_at: float) -> None:
+        """Send a command that is claimed; what becomes of it is said to `settled`."""
+        self.post(lambda: self._publish(outgoing, give_up_at))
+
+    def resubscribe(self, site_id: int) -> None:
+        """Subscribe to everything of a site once more."""
+        self.post(lambda: self._resubscribe(site_id))
+
+    def admit(self, guest: Guest) -> None:
+        """Look after a visit until it is over."""
+        self.post(lambda: self._admit(guest))
 
     def abandon(self, shard: int) -> None:
         """Let go of all connections of a shard at once."""
@@ -113,11 +146,13 @@ class Supervisor:
             self._read_mail()
             self._relieve_inbox()
             self.last_turn = time.monotonic()
+            self._flights.look(self.last_turn)
             if self.last_turn >= next_tick:
                 self._tick(self.last_turn)
                 next_tick = self.last_turn + (LAST_TICK_S if self._all_gone else TICK_S)
             if self._all_gone and not self._connections:
                 self._all_gone.set()
+        self._flights.give_up()
         self._poll.close()
 
     def _patience(self, next_tick: float) -> float:
@@ -155,6 +190,18 @@ class Supervisor:
                     "tick failed connection_id=%d", connection.spec.connection_id
                 )
             self._after(connection)
+        for guest in list(self._guests):
+            self._tick_guest(guest, now)
+
+    def _tick_guest(self, guest: Guest, now: float) -> None:
+        try:
+            guest.tick(now)
+        except Exception:
+            log.exception("tick of a visit failed")
+        if guest.is_over:
+            self._guests.discard(guest)
+        elif guest.link is not None:
+            self._poll.update(guest.link)
 
     def _relieve_inbox(self) -> None:
         """Stop reading from who fills the inbox; disconnect who does for too long.
@@ -173,12 +220,18 @@ class Supervisor:
                 self._poll.resume(link)
                 self._serve(link, READ)  # TLS may hold bytes that no selector sees
             elif now - since >= MAX_PAUSE_S:
-                self._connections[connection_id].suspend()
+                self._suspend(link)
+
+    def _suspend(self, link: Link) -> None:
+        """Disconnect a main link; a snapshot may wait for as long as it lives."""
+        connection = self._connections.get(link.spec.connection_id)
+        if connection is not None and connection.link is link:
+            connection.suspend()
 
     def _after(self, connection: BrokerConnection) -> None:
         """Have sent what a command queued."""
-        if connection.link is not None:
-            self._poll.update(connection.link)
+        for link in connection.links:
+            self._poll.update(link)
 
     # -- commands, on this thread ----------------------------------------------
 
@@ -208,6 +261,25 @@ class Supervisor:
                 connection.remove()
                 self._after(connection)
 
+    def _admit(self, guest: Guest) -> None:
+        self._guests.add(guest)
+        guest.start(self)
+
+    def _resubscribe(self, site_id: int) -> None:
+        for connection in list(self._connections.values()):
+            if connection.spec.site_id == site_id:
+                is_asked = connection.resubscribe()
+                log.info("resubscribe site_id=%d asked=%s", site_id, is_asked)
+                self._after(connection)
+
+    def _publish(self, outgoing: Outgoing, give_up_at: float) -> None:
+        connection = self._connections.get(outgoing.connection_id)
+        is_up = connection is not None and connection.phase is Phase.UP
+        link = connection.link if connection and is_up else None
+        self._flights.send(outgoing, link, give_up_at)
+        if connection is not None:
+            self._after(connection)
+
     def _abandon(self, shard: int) -> None:
         for connection in list(self._connections.values()):
             if connection.spec.shard == shard:
@@ -217,12 +289,11 @@ class Supervisor:
     def _acknowledge(self, by_link: dict[tuple[int, int], list[int]]) -> None:
         for (connection_id, session), mids in by_link.items():
             connection = self._connections.get(connection_id)
-            link = connection.link if connection else None
-            # A packet id means something only in the TCP session it came in.
-            if link is None or link.session != session or link.is_closed:
-                continue
-            link.acknowledge(mids)
-            self._poll.update(link)
+            for link in connection.links if connection else ():
+                # A packet id means something only in the TCP session it came in.
+                if link.session == session and not link.is_closed:
+                    link.acknowledge(mids)
+                    self._poll.update(link)
 
     def _pause_all(self, done: threading.Event) -> None:
         self._all_gone = done
@@ -232,29 +303,29 @@ class Supervisor:
 
     # -- what connections ask for (connection.Host) ----------------------------
 
-    def open_link(self, connection: BrokerConnection, *, is_wipe: bool) -> Link:
+    def open_link(
+        self, spec: ConnectionSpec, owner: Owner, sink: Sink | None = None
+    ) -> Link:
         self._sessions += 1
-        link = Link(
-            connection.spec, self._sessions, connection, self._take, is_wipe=is_wipe
-        )
-        self._openers.submit(self._open, connection, link)
+        link = Link(spec, self._sessions, owner, sink or _lose)
+        self._openers.submit(self._open, owner, link)
         return link
 
-    def _open(self, connection: BrokerConnection, link: Link) -> None:
+    def _open(self, owner: Owner, link: Link) -> None:
         """Run in the executor: everything that may block."""
         failed: Exception | None = None
         try:
             link.open()
         except Exception as error:  # noqa: BLE001 (DNS, TCP, TLS, bad PEM: all told)
             failed = error
-        self.post(lambda: self._opened(connection, link, failed))
+        self.post(lambda: self._opened(owner, link, failed))
 
-    def _opened(
-        self, connection: BrokerConnection, link: Link, error: Exception | None
-    ) -> None:
-        if connection.link_opened(link, error) and link.sock is not None:
+    def _opened(self, owner: Owner, link: Link, error: Exception | None) -> None:
+        if owner.link_opened(link, error) and link.sock is not None:
             self._poll.add(link)
-        self._after(connection)
+        connection = self._connections.get(link.spec.connection_id)
+        if connection is not None:
+            self._after(connection)
 
     def probe(self, connection: BrokerConnection, told: Callable[[bool], None]) -> None:
         spec = connection.spec
@@ -284,10 +355,26 @@ class Supervisor:
     def has_room(self, connection_id: int) -> bool:
         return self._inboxes.of(connection_id).has_room(connection_id)
 
+    def is_paused(self, link: Link) -> bool:
+        return self._poll.is_paused(link)
+
     # -- messages --------------------------------------------------------------
 
-    def _take(self, link: Link, message: Publish) -> None:
+    def take_retained(self, link: Link, message: Publish) -> None:
+        """Copy a snapshot's message into the inbox; read no more without room.
+
+        Half of the room is left to the live messages of the main link.
+        """
+        connection_id = link.spec.connection_id
+        self._put(link, message, is_kept=True)
+        if not self.has_room(connection_id):
+            self._poll.pause(link, self.last_turn)
+
+    def take(self, link: Link, message: Publish) -> None:
         """Copy one message into the inbox: the whole of paho's callback."""
+        self._put(link, message)
+
+    def _put(self, link: Link, message: Publish, *, is_kept: bool = False) -> None:
         if self._is_draining:
             return
         # Different for any two messages, also if the clock stands still or goes back.
@@ -307,5 +394,10 @@ class Supervisor:
                 message.dup,
                 message.mid,
                 received_us,
-            )
+            ),
+            is_kept=is_kept,
         )
+
+
+def _lose(_link: Link, _message: Publish) -> None:
+    """Take a message that nobody wants: a visit that only ends a session."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from datetime import tzinfo
 from typing import NamedTuple
@@ -26,7 +27,7 @@ from apps.telemetry.facts import Bad, Entry, Message
 from apps.telemetry.ingest import FencedError, Ingest, Written
 from apps.telemetry.protocols.decode import decode
 from workers.inbox import Inbox
-from workers.pinned import PinnedVersions
+from workers.rulebook import RuleBook
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class Writer:
         acknowledge: Callable[[list[Message]], None],
         committed: Callable[[Written], None],
         fenced: Callable[[set[int]], None],
+        timed: Callable[[float], None],
     ) -> None:
         """Prepare a writer.
 
@@ -74,6 +76,7 @@ class Writer:
             acknowledge: takes the messages that are durable.
             committed: takes what a batch changed.
             fenced: takes the shards that have a newer owner.
+            timed: takes how many seconds a batch took, up to its commit.
         """
         self._inbox = inbox
         self._epochs = epochs
@@ -81,8 +84,9 @@ class Writer:
         self._acknowledge = acknowledge
         self._committed = committed
         self._fenced = fenced
+        self._timed = timed
         self._ingest = Ingest()
-        self._pinned = PinnedVersions()
+        self._rules = RuleBook()
         self._stop = threading.Event()
         self._give_up = threading.Event()
         self._forget = threading.Event()
@@ -116,7 +120,7 @@ class Writer:
     # -- a batch ---------------------------------------------------------------
 
     def _write(self, messages: list[Message], dropped: dict[int, int]) -> None:
-        self._pinned.refresh()
+        self._rules.refresh()
         entries = [
             entry
             for message in messages
@@ -140,7 +144,7 @@ class Writer:
             message.payload,
             received_us=message.received_us,
             zone=context.zone,
-            pinned_version=self._pinned.of_site(message.site_id),
+            rules=self._rules.of_site(message.site_id),
         )
         return Entry(message, fact)
 
@@ -160,6 +164,7 @@ class Writer:
     def _store_patiently(self, entries: list[Entry], dropped: dict[int, int]) -> None:
         attempt = 0
         while not self._give_up.is_set():
+            began = time.monotonic()
             try:
                 written = self._ingest.write_batch(
                     entries, dict(self._epochs), dropped=dropped
@@ -176,6 +181,7 @@ class Writer:
                 attempt += 1
                 self._give_up.wait(wait_s)
             else:
+                self._timed(time.monotonic() - began)
                 self._acknowledge([entry.message for entry in entries])
                 self._committed(written)
                 return

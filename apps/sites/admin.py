@@ -9,13 +9,15 @@ from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.db.models.functions import Now
+from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
+import apps.sites.admin_commands  # noqa: F401 (registers itself)
 from apps.core.admin import ReadOnlyAdmin, SuperuserAdmin
 from apps.core.crypto import SecretUnreadableError
 from apps.core.errors import DomainError
-from apps.sites import services
+from apps.sites import admin_trials, services
 from apps.sites.badges import badge_for, reason_in_words
 from apps.sites.forms import ConnectionForm, TopicFormSet
 from apps.sites.models import (
@@ -177,6 +179,12 @@ class ConnectionAdmin(SuperuserAdmin):
         self, request: HttpRequest, obj: Model | None = None
     ) -> bool:
         return False
+
+    def get_urls(self) -> list[URLPattern]:
+        page = self.admin_site.admin_view(admin_trials.page)
+        name = "sites_mqttconnection_test"
+        own = [path("<int:connection_id>/change/test/", page, name=name)]
+        return [*own, *super().get_urls()]
 
     def get_changelist(
         self, request: HttpRequest, **kwargs: object

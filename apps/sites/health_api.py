@@ -11,10 +11,13 @@ from rest_framework.permissions import AllowAny
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from apps.sites.health import health, readiness
+from apps.sites import pulse
+from apps.sites.health import health, readiness, reconcile_age_s
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
+
+LATE = "the reconcile is late: is beat running, and the default worker?"
 
 
 class ServiceSerializer(serializers.Serializer[Any]):
@@ -48,6 +51,13 @@ class ChecksSerializer(serializers.Serializer[Any]):
 class ReadySerializer(serializers.Serializer[Any]):
     status = serializers.ChoiceField(["ready", "unready"])
     checks = ChecksSerializer()
+    reconcile_age_seconds = serializers.FloatField(
+        allow_null=True, help_text="Since the reconcile last ran; null: unknown."
+    )
+    warnings = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="What is wrong elsewhere; this process can serve all the same.",
+    )
 
 
 class Probe(APIView):
@@ -101,5 +111,12 @@ class ReadyView(Probe):
     def get(self, request: Request) -> Response:
         checks = readiness()
         is_ready = all(checks.values())
-        body = {"status": "ready" if is_ready else "unready", "checks": checks}
+        age = reconcile_age_s() if checks["redis"] else None
+        is_late = checks["redis"] and pulse.is_late(age)
+        body = {
+            "status": "ready" if is_ready else "unready",
+            "checks": checks,
+            "reconcile_age_seconds": None if age is None else round(age, 1),
+            "warnings": [LATE] if is_late else [],
+        }
         return Response(body, status=200 if is_ready else 503)

@@ -392,6 +392,17 @@ class CommandState(models.TextChoices):
     NO_REPLY = "no_reply", _("the device did not answer in time")
 
 
+class CommandReason(models.TextChoices):
+    """Why a command was not delivered; empty when there is nothing to explain."""
+
+    NONE = "", ""
+    NOT_CONNECTED = "not_connected", _("the connection was down")
+    NO_WORKER = "no_worker", _("no worker took it in time")
+    BUSY = "busy", _("too many messages wait for the broker")
+    REFUSED = "refused", _("the broker refused it")
+    NO_PUBACK = "no_puback", _("no confirmation came")
+
+
 class Command(models.Model):
     """A message published for a person: the ledger of who sent what, and the result.
 
@@ -418,6 +429,12 @@ class Command(models.Model):
     request_sha256 = models.CharField(max_length=64, blank=True)
     state = models.CharField(
         max_length=16, choices=CommandState.choices, default=CommandState.QUEUED
+    )
+    reason = models.CharField(
+        max_length=32,
+        choices=CommandReason.choices,
+        default=CommandReason.NONE,
+        blank=True,
     )
     detail = models.CharField(max_length=300, blank=True)
     expires_at = models.DateTimeField(help_text=_("Not sent after this."))
@@ -450,6 +467,13 @@ class Command(models.Model):
 
     def __str__(self) -> str:
         return f"{self.topic} · {self.state}"
+
+    @property
+    def puback_ms(self) -> float | None:
+        """How long the broker took to confirm it."""
+        if self.sent_at is None or self.delivered_at is None:
+            return None
+        return round((self.delivered_at - self.sent_at).total_seconds() * 1e3, 3)
 
 
 class ShardLease(models.Model):

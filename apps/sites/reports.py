@@ -25,7 +25,8 @@ class Report:
     """Observed state of one connection.
 
     `generation` is the one the worker obeys, (`epoch`, `seq`) order all reports of a
-    connection, times are aware UTC.
+    connection, times are aware UTC. `per_minute` counts the messages of the last whole
+    minutes, the newest last, for as long as this worker has known the connection.
     """
 
     connection_id: int
@@ -48,6 +49,7 @@ class Report:
     errors: int = 0
     topics: tuple[str, ...] = ()
     counters: dict[str, int] = field(default_factory=dict)
+    per_minute: tuple[int, ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), default=datetime.isoformat)
@@ -59,7 +61,8 @@ class Report:
         for name in ("at", "next_retry_at", "connected_at", "last_message_at"):
             if fields[name] is not None:
                 fields[name] = datetime.fromisoformat(fields[name])
-        fields["topics"] = tuple(fields["topics"])
+        for name in ("topics", "per_minute"):
+            fields[name] = tuple(fields.get(name, ()))
         return cls(**fields)
 
 

@@ -53,7 +53,8 @@ class ConnectionStatus:
 
     Times are aware UTC. `owner` is the worker that holds the shard, empty if none
     does. `session_present`: at the last connect the broker still had our session, so
-    nothing was missed. `can_control`: this user may start and stop it.
+    nothing was missed. `can_control`: this user may start and stop it. `per_minute`:
+    messages of the last whole minutes, the newest last, as far as the owner knows.
     """
 
     connection_id: int
@@ -81,6 +82,7 @@ class ConnectionStatus:
     owner: str
     counters: dict[str, int]
     can_control: bool
+    per_minute: tuple[int, ...] = ()
 
     @property
     def subscribed_topics(self) -> int:
@@ -179,6 +181,13 @@ def truth_about(
     return Truth(row.status, row.reason, row.error_message)
 
 
+def by_owner(lease: LeaseState | None, report: Report | None) -> Report | None:
+    """Return the report unless somebody made it who no longer owns the shard."""
+    if not lease or not lease.is_alive or (report and report.epoch != lease.epoch):
+        return None
+    return report
+
+
 def _status_of(
     row: MqttConnection,
     lease: LeaseState | None,
@@ -187,14 +196,13 @@ def _status_of(
     can_control: bool,
 ) -> ConnectionStatus:
     owner = lease.owner if lease and lease.is_alive else ""
-    if not lease or not lease.is_alive or (report and report.epoch != lease.epoch):
-        report = None  # said by somebody who no longer owns the shard
+    report = by_owner(lease, report)
     held = _is_held(row, lease, report)
     if report and report.generation < row.generation:
         report = None  # said about older settings
     truth = truth_about(row, lease, report)
     connected = truth.status == Status.CONNECTED
-    stats = _stats_of(row)
+    stats = stats_of(row)
     topics = report.topics if report else tuple(row.subscribed_topics)
     return ConnectionStatus(
         connection_id=row.pk,
@@ -208,11 +216,11 @@ def _status_of(
         status_changed_at=row.status_changed_at,
         broker_host=row.broker_host,
         broker_port=row.broker_port,
-        last_connected_at=_latest(
+        last_connected_at=latest(
             row.last_connected_at, report.connected_at if report else None
         ),
-        last_heartbeat_at=_latest(row.last_heartbeat_at, report.at if report else None),
-        last_message_at=_latest(
+        last_heartbeat_at=latest(row.last_heartbeat_at, report.at if report else None),
+        last_message_at=latest(
             stats.last_message_at if stats else None,
             report.last_message_at if report else None,
         ),
@@ -227,6 +235,7 @@ def _status_of(
         owner=owner,
         counters=_counters(stats, report),
         can_control=can_control,
+        per_minute=report.per_minute if report else (),
     )
 
 
@@ -245,7 +254,7 @@ def _next_retry(row: MqttConnection, report: Report | None) -> datetime | None:
     return report.next_retry_at if report else row.mqtt_next_retry
 
 
-def _stats_of(row: MqttConnection) -> ConnectionStats | None:
+def stats_of(row: MqttConnection) -> ConnectionStats | None:
     return getattr(row, "stats", None)
 
 
@@ -255,5 +264,5 @@ def _counters(stats: ConnectionStats | None, report: Report | None) -> dict[str,
     return known | {name: getattr(stats, name, 0) for name in COUNTERS}
 
 
-def _latest(*moments: datetime | None) -> datetime | None:
+def latest(*moments: datetime | None) -> datetime | None:
     return max((moment for moment in moments if moment), default=None)

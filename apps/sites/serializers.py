@@ -64,6 +64,14 @@ def _checked(
     return check
 
 
+def _check_encodable(value: str) -> None:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        problem = _("Half of a character (a lone surrogate) is no text")
+        raise serializers.ValidationError(problem) from error
+
+
 def _problem_with_prefix(value: str) -> object | None:
     if any(letter.isspace() or not letter.isprintable() for letter in value):
         return _("A client id holds no spaces and no control characters")
@@ -116,7 +124,11 @@ class ConnectionSerializer(serializers.Serializer[MqttConnection]):
     )
     broker_port = serializers.IntegerField(default=1883, min_value=1, max_value=65535)
     username = serializers.CharField(
-        default="", allow_blank=True, max_length=255, trim_whitespace=False
+        default="",
+        allow_blank=True,
+        max_length=255,
+        trim_whitespace=False,
+        validators=[_check_encodable],
     )
     password = serializers.CharField(
         write_only=True,
@@ -125,6 +137,7 @@ class ConnectionSerializer(serializers.Serializer[MqttConnection]):
         allow_null=True,
         max_length=MAX_SECRET,
         trim_whitespace=False,
+        validators=[_check_encodable],
     )
     has_password = serializers.BooleanField(read_only=True)
     client_id_prefix = serializers.CharField(

@@ -214,7 +214,9 @@ def change_status(
 ) -> None:
     """The single door to a status: the row, its event, and the signal that broadcasts.
 
-    Call it inside a transaction. `also` names further changed fields to save.
+    Call it inside a transaction. `also` names further changed fields to save. Whether
+    we hear decides what can be known about devices: when that changes they are looked
+    at.
     """
     old_status, old_reason = connection.status, connection.reason
     connection.status, connection.reason = status, reason
@@ -240,6 +242,9 @@ def change_status(
         reason=reason,
         detail=detail,
     )
+    if (old_status == Status.CONNECTED) != (status == Status.CONNECTED):
+        site_id = connection.site_id
+        transaction.on_commit(lambda: commands.send_presence_check(site_id))
     log.info(
         "status connection_id=%d site_id=%d %s->%s reason=%s",
         connection.pk,

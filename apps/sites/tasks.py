@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 
 from celery import shared_task
+from django.utils import timezone
 
 from apps.core.redis import RedisError
-from apps.sites import recording
+from apps.sites import publishing, pulse, recording
 
 log = logging.getLogger(__name__)
 
@@ -16,6 +17,7 @@ log = logging.getLogger(__name__)
 def reconcile() -> None:
     try:
         done = recording.reconcile()
+        pulse.note()
     except RedisError:
         log.warning("reconcile skipped: Redis is away")
         return
@@ -30,3 +32,9 @@ def record_reports(connection_ids: list[int]) -> None:
         recording.record_reports(connection_ids)
     except RedisError:
         log.warning("reports not recorded count=%d: Redis is away", len(connection_ids))
+
+
+@shared_task(ignore_result=True)
+def expire_commands() -> None:
+    """End the commands that wait in vain: for a worker, a PUBACK or an answer."""
+    publishing.expire_commands(timezone.now())

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from workers.connection import BrokerConnection, Snapshot
-from workers.link import Link
+from workers.farewell import Farewell
+from workers.link import Link, Owner, Sink
+from workers.pahoclient import Publish
 from workers.spec import ConnectionSpec
 
 SPEC = ConnectionSpec(
@@ -41,9 +43,18 @@ def a_spec(**but: Any) -> ConnectionSpec:
 class FakeLink:
     """Notes what was asked of it in `said`; closes when told to disconnect."""
 
-    def __init__(self, connection: BrokerConnection, *, is_wipe: bool) -> None:
-        self.spec = connection.spec
-        self.is_wipe = is_wipe
+    def __init__(self, spec: ConnectionSpec, owner: Owner, sink: Sink | None) -> None:
+        self.spec = spec
+        self.sink = sink
+        self.is_wipe = isinstance(owner, Farewell)
+        self.is_snapshot = spec.client_id.endswith("_retained")
+        self.peer: object = (spec.host, spec.port)
+        self.session = 1
+        self.was_silent = False
+        self.tls_alert = ""
+        self.retained_seen = 0
+        self.reads_at_once = 16
+        self.live_topics: set[bytes] | None = None
         self.is_opening = True
         self.is_closed = False
         self.was_accepted = False
@@ -52,11 +63,19 @@ class FakeLink:
         self.broke_protocol = ""
         self.is_stuck = False  # nothing fits into its socket
         self.said: list[tuple[Any, ...]] = []
-        self._listener = connection
+        self.owner = owner
         self._mid = 0
 
-    def subscribe(self) -> None:
-        self.said.append(("subscribe", *[name for name, _ in self.spec.filters]))
+    def hand_over(self, owner: Owner) -> None:
+        self.owner = owner
+
+    def subscribe(
+        self, filters: Sequence[tuple[str, int]], *, again: bool = False
+    ) -> int:
+        names = [name for name, _ in filters]
+        self.said.append(("again" if again else "subscribe", *names))
+        self._mid += 1
+        return self._mid
 
     def unsubscribe(self, names: list[str]) -> None:
         self.said.append(("unsubscribe", *names))
@@ -76,7 +95,7 @@ class FakeLink:
         self.said.append(("disconnect", end_session))
         if not self.is_stuck:
             self.is_closed = True
-            self._listener.link_closed(cast("Link", self))
+            self.owner.link_closed(cast("Link", self))
 
     def close(self) -> None:
         self.said.append(("close",))
@@ -90,6 +109,8 @@ class Stage:
         self.links: list[FakeLink] = []
         self.forgotten: list[FakeLink] = []
         self.snapshots: list[Snapshot] = []
+        self.taken: list[Publish] = []
+        self.paused = False
         self.is_gone = False
         self.room = True
         self.broker_is_up = True
@@ -97,9 +118,20 @@ class Stage:
 
     # -- Host ------------------------------------------------------------------
 
-    def open_link(self, connection: BrokerConnection, *, is_wipe: bool) -> Link:
-        self.links.append(FakeLink(connection, is_wipe=is_wipe))
+    def open_link(
+        self, spec: ConnectionSpec, owner: Owner, sink: Sink | None = None
+    ) -> Link:
+        self.links.append(FakeLink(spec, owner, sink))
         return cast("Link", self.links[-1])
+
+    def take(self, link: Link, message: Publish) -> None:
+        self.taken.append(message)
+
+    def take_retained(self, link: Link, message: Publish) -> None:
+        self.taken.append(message)
+
+    def is_paused(self, link: Link) -> bool:
+        return self.paused
 
     def probe(self, connection: BrokerConnection, told: Callable[[bool], None]) -> None:
         told(self.broker_is_up)
@@ -131,25 +163,30 @@ class Stage:
         return [snapshot.status for snapshot in self.snapshots]
 
     def opened(self, error: Exception | None = None) -> bool:
-        return self.connection.link_opened(cast("Link", self.link), error)
+        link = self.link
+        return link.owner.link_opened(cast("Link", link), error)
 
     def accepted(self, *, session_present: bool = False) -> None:
-        self.link.was_accepted = True
-        self.link.accepted_at = time.monotonic()
-        self.connection.link_accepted(
-            cast("Link", self.link), session_present=session_present
-        )
+        link = self.link
+        link.was_accepted = True
+        link.accepted_at = time.monotonic()
+        link.owner.link_accepted(cast("Link", link), session_present=session_present)
 
-    def subscribed(self, *refused: str) -> None:
-        self.connection.link_subscribed(cast("Link", self.link), list(refused))
+    def subscribed(self, *refused: str, mid: int = 1) -> None:
+        link = self.link
+        link.owner.link_subscribed(cast("Link", link), mid, list(refused))
+
+    def refused(self, code: int = 0x86) -> None:
+        self.link.owner.link_refused(cast("Link", self.link), code, "no")
 
     def closed(self, link: FakeLink | None = None) -> None:
         link = link or self.link
         link.is_closed = True
-        self.connection.link_closed(cast("Link", link))
+        link.owner.link_closed(cast("Link", link))
 
-    def published(self, mid: int) -> None:
-        self.connection.link_published(cast("Link", self.link), mid)
+    def published(self, mid: int, link: FakeLink | None = None) -> None:
+        link = link or self.link
+        link.owner.link_published(cast("Link", link), mid, 0)
 
     def connect(self) -> Stage:
         """Start and come up."""

@@ -115,11 +115,11 @@ class Heard:
     def link_refused(self, link: Link, code: int, words: str) -> None:
         self.events.append(("refused", code, words))
 
-    def link_subscribed(self, link: Link, refused: list[str]) -> None:
+    def link_subscribed(self, link: Link, mid: int, refused: list[str]) -> None:
         self.events.append(("subscribed", refused))
 
-    def link_published(self, link: Link, mid: int) -> None:
-        self.events.append(("published", mid))
+    def link_published(self, link: Link, mid: int, code: int) -> None:
+        self.events.append(("published", mid, code))
 
     def link_closed(self, link: Link) -> None:
         if ("closed",) not in self.events:
@@ -133,18 +133,18 @@ class Heard:
 class Wired:
     """A link and its peer; `pump` plays the loop thread."""
 
-    def __init__(self, **but: Any) -> None:
+    def __init__(self, *, is_visit: bool = False, **but: Any) -> None:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._listening.settimeout(PATIENCE_S)
         port = self._listening.getsockname()[1]
         self.heard = Heard()
-        is_wipe = but.pop("is_wipe", False)
+        self.drained = bytearray()  # what a test has read from the peer's end
+        spec = a_spec(host="127.0.0.1", port=port, **but)
         self.link = Link(
-            a_spec(host="127.0.0.1", port=port, **but),
+            spec.visiting() if is_visit else spec,
             1,
             self.heard,
             self.heard.sink,
-            is_wipe=is_wipe,
         )
         self.link.open()
         self.link.is_opening = False

@@ -173,3 +173,26 @@ def test_only_a_connection_that_is_up_can_be_suspended(moment):
     stage.connection.suspend()
 
     assert stage.connection.phase is phase
+
+
+def test_a_broker_that_is_silent_from_the_start_is_a_timeout_and_no_bad_password():
+    stage = Stage()
+    stage.connection.start()
+    stage.opened()
+    stage.link.was_silent = True
+
+    stage.closed()
+
+    assert (stage.last.status, stage.last.reason) == ("error", "timeout")
+
+
+def test_a_client_certificate_refused_after_the_handshake_is_a_fault_of_tls():
+    stage = Stage()
+    stage.connection.start()
+    stage.opened()
+    stage.link.tls_alert = "tlsv13 alert certificate required"
+
+    stage.closed()
+
+    assert (stage.last.status, stage.last.reason) == ("error", "tls")
+    assert "certificate required" in stage.last.detail

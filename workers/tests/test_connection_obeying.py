@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from workers.connection import GOODBYE_TIMEOUT_S, WIPE_TIMEOUT_S, Phase
+from workers.connection import Phase
+from workers.farewell import GOODBYE_TIMEOUT_S, WIPE_TIMEOUT_S
 from workers.tests.fakes import Stage, a_spec
 
 OFFLINE = ("publish", "site_003/backend/status", "offline", 1, True)
@@ -20,7 +21,7 @@ def test_a_stop_says_offline_leaves_and_ends_the_session(protocol):
 
     stage.connection.drop(2)
     assert stage.link.said[-1] == OFFLINE
-    stage.published(2)
+    stage.published(3)
     wipe = stage.link
     assert stage.links[0].said[-1] == ("disconnect", True)
     assert wipe.is_wipe
@@ -38,7 +39,7 @@ def test_a_clean_session_needs_no_second_visit():
     stage = Stage(clean_session=True).connect()
 
     stage.connection.drop(2)
-    stage.published(2)
+    stage.published(3)
 
     assert len(stage.links) == 1
     assert stage.is_gone
@@ -88,7 +89,7 @@ def test_another_messages_puback_is_not_the_goodbyes():
     stage = Stage(clean_session=True).connect()
     stage.connection.drop(2)
 
-    stage.published(1)
+    stage.published(2)
 
     assert stage.connection.phase is Phase.LEAVING
 
@@ -97,7 +98,7 @@ def test_another_messages_puback_is_not_the_goodbyes():
 def test_a_session_that_could_not_be_ended_is_said(fate):
     stage = Stage().connect()
     stage.connection.drop(2)
-    stage.published(2)
+    stage.published(3)
     assert stage.link.is_wipe
 
     if fate == "silence":
@@ -105,7 +106,7 @@ def test_a_session_that_could_not_be_ended_is_said(fate):
         stage.later(WIPE_TIMEOUT_S + 1)
     elif fate == "refused":
         stage.opened()
-        stage.connection.link_refused(stage.link, 0x86, "no")  # type: ignore[arg-type]
+        stage.refused()
     elif fate == "unreachable":
         stage.opened(ConnectionRefusedError())
     else:
@@ -165,7 +166,7 @@ def test_a_start_while_leaving_is_a_new_beginning_afterwards():
 
     stage.connection.obey(a_spec(clean_session=True, generation=3))
     assert len(stage.links) == 1
-    stage.published(2)
+    stage.published(3)
     assert not stage.is_gone
     stage.come_up()
 
@@ -180,7 +181,7 @@ def test_a_stop_after_that_start_wins_again():
     stage.connection.obey(a_spec(clean_session=True, generation=3))
 
     stage.connection.drop(4)
-    stage.published(2)
+    stage.published(3)
 
     assert stage.is_gone
     assert stage.last.generation == 4
@@ -192,7 +193,7 @@ def test_a_removed_site_is_let_go_whatever_waits_for_it():
     stage.connection.obey(a_spec(clean_session=True, generation=3))
 
     stage.connection.remove()
-    stage.published(2)
+    stage.published(3)
 
     assert stage.is_gone
     assert len(stage.links) == 1
@@ -238,28 +239,13 @@ def test_a_new_password_keeps_the_session():
     stage = Stage().connect()
 
     stage.connection.obey(a_spec(generation=2, password="new"))
-    stage.published(2)
+    stage.published(3)
 
     assert stage.links[0].said[-1] == ("disconnect", False)
     assert [link.is_wipe for link in stage.links] == [False, False]
     stage.come_up()
     assert stage.last.status == "connected"
     assert stage.last.generation == 2
-
-
-def test_another_broker_ends_the_session_at_the_old_one():
-    stage = Stage().connect()
-
-    stage.connection.obey(a_spec(generation=2, host="new.example.com"))
-    stage.published(2)
-
-    wipe = stage.link
-    assert wipe.is_wipe
-    assert wipe.spec.host == "broker.example.com"
-    stage.opened()
-    stage.accepted()
-    assert stage.link.spec.host == "new.example.com"
-    assert not stage.link.is_wipe
 
 
 def test_the_newest_of_several_settings_wins():
@@ -269,7 +255,7 @@ def test_the_newest_of_several_settings_wins():
         stage.connection.obey(
             a_spec(clean_session=True, generation=n, password=f"pw{n}")
         )
-    stage.published(2)
+    stage.published(3)
     stage.come_up()
 
     assert stage.connection.spec.password == "pw4"
@@ -281,44 +267,13 @@ def test_new_settings_end_the_wait_after_an_error():
     stage = Stage()
     stage.connection.start()
     stage.opened()
-    stage.connection.link_refused(stage.link, 0x86, "no")  # type: ignore[arg-type]
+    stage.refused()
 
     stage.connection.obey(a_spec(generation=2, password="right"))
     stage.come_up()
 
     assert stage.last.status == "connected"
     assert stage.last.retry_count == 0
-
-
-def test_a_filter_that_was_removed_is_taken_back_from_the_session():
-    """The broker would deliver it for as long as the session lives."""
-    own, extra = ("site_003/gateway/+/heartbeat", 1), ("site_003/extra/#", 1)
-    stage = Stage(filters=(own, extra)).connect()
-
-    stage.connection.obey(a_spec(generation=2, filters=(own,)))
-    stage.published(2)
-    stage.opened()
-    stage.accepted(session_present=True)
-
-    assert stage.link.said == [
-        ("unsubscribe", "site_003/extra/#"),
-        ("subscribe", "site_003/gateway/+/heartbeat"),
-    ]
-
-
-def test_a_lost_session_takes_its_old_filters_with_it():
-    own, extra = ("site_003/gateway/+/heartbeat", 1), ("site_003/extra/#", 1)
-    stage = Stage(filters=(own, extra)).connect()
-    stage.connection.obey(a_spec(generation=2, filters=(own,)))
-    stage.published(2)
-    stage.come_up()  # session_present is False
-    stage.closed()
-    stage.later(7)
-
-    stage.opened()
-    stage.accepted(session_present=True)
-
-    assert [what for what, *_ in stage.link.said] == ["subscribe"]
 
 
 # -- the process ends, or loses the shard --------------------------------------
@@ -328,7 +283,7 @@ def test_a_pause_keeps_the_session():
     stage = Stage().connect()
 
     stage.connection.pause()
-    stage.published(2)
+    stage.published(3)
 
     assert stage.link.said[-1] == ("disconnect", False)
     assert len(stage.links) == 1
@@ -341,7 +296,7 @@ def test_a_pause_while_a_successor_waits_starts_nothing():
     stage.connection.obey(a_spec(clean_session=True, generation=3))
 
     stage.connection.pause()
-    stage.published(2)
+    stage.published(3)
 
     assert stage.is_gone
     assert len(stage.links) == 1

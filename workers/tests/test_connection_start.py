@@ -6,7 +6,8 @@ import socket
 
 import pytest
 
-from workers.connection import ANSWER_TIMEOUT_S, Phase
+from workers.connection import Phase
+from workers.subscriptions import ANSWER_TIMEOUT_S
 from workers.tests.fakes import SPEC, Stage, a_spec
 
 FILTERS = tuple(name for name, _ in SPEC.filters)
@@ -243,8 +244,8 @@ def test_what_an_older_link_says_changes_nothing():
     stage.closed(old)
     stage.connection.link_accepted(old, session_present=True)  # type: ignore[arg-type]
     stage.connection.link_refused(old, 0x86, "no")  # type: ignore[arg-type]
-    stage.connection.link_subscribed(old, [])  # type: ignore[arg-type]
-    stage.connection.link_published(old, 1)  # type: ignore[arg-type]
+    stage.connection.link_subscribed(old, 1, [])  # type: ignore[arg-type]
+    stage.connection.link_published(old, 1, 0)  # type: ignore[arg-type]
 
     assert len(stage.snapshots) == before
     assert stage.connection.phase is Phase.OPENING

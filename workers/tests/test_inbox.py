@@ -80,6 +80,18 @@ def test_qos_0_without_room_is_dropped_and_counted():
     assert inbox.take_dropped() == {}
 
 
+def test_a_snapshots_message_is_kept_and_its_sender_sees_the_lack_of_room():
+    inbox = Inbox()
+
+    for n in range(25):
+        inbox.put(message(n, qos=0), is_kept=True)
+
+    assert inbox.depth == 25
+    assert not inbox.has_room(1)
+    assert inbox.overfull == set()  # the main link goes on
+    assert inbox.take_dropped() == {}
+
+
 def test_what_could_not_be_written_down_is_counted_again():
     inbox = Inbox()
     fill(inbox, 22, qos=0)

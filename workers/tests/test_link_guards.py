@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 
 import pytest
 
@@ -42,8 +43,8 @@ def test_it_introduces_itself_as_the_spec_says():
     assert b"CANARY-password" in body
 
 
-def test_a_wipe_has_no_will_and_a_clean_session():
-    with wired(is_wipe=True) as pair:
+def test_a_visit_has_no_will_and_a_clean_session():
+    with wired(is_visit=True) as pair:
         body = pair.greeted()
 
     assert body[7] == 0b1100_0010
@@ -146,7 +147,7 @@ def test_what_is_no_mqtt_breaks_the_protocol(answer):
 def test_refused_filters_are_told_by_name(codes, refused):
     with wired() as pair:
         pair.greeted()
-        pair.link.subscribe()
+        pair.link.subscribe(pair.link.spec.filters)
         pair.flushed()
         first, body = pair.peer.read()
         assert first & 0xF0 == SUBSCRIBE
@@ -268,6 +269,106 @@ def test_an_announced_packet_of_200_megabytes_ends_the_link_at_once():
         assert pair.heard.messages == []
 
 
+def test_a_message_before_connack_breaks_the_protocol():
+    """It would be stored, and acknowledged in a session that is not there yet."""
+    with wired() as pair:
+        pair.flushed()
+        pair.peer.send(publish(TOPIC, b"x", qos=1, mid=1))
+
+        pair.hears("closed")
+
+        assert "before CONNACK" in pair.link.broke_protocol
+        assert pair.heard.messages == []
+
+
+def test_a_second_connack_breaks_the_protocol():
+    """It would subscribe again, also on a link that is on its way out."""
+    with wired() as pair:
+        pair.greeted()
+        pair.peer.send(connack())
+
+        pair.hears("closed")
+
+        assert "second CONNACK" in pair.link.broke_protocol
+        assert [e for e in pair.heard.events if e[0] == "accepted"] == [
+            ("accepted", False)
+        ]
+
+
+def test_connack_and_messages_of_an_old_session_may_come_in_one_piece():
+    with wired() as pair:
+        pair.flushed()
+        pair.peer.send(
+            connack(session_present=True), publish(TOPIC, b"x", qos=1, mid=1)
+        )
+
+        assert pair.messages(1)[0].payload == b"x"
+        assert pair.heard.events == [("accepted", True)]
+
+
+def test_properties_without_an_end_break_the_protocol_at_once():
+    """A million bytes of an endless number would hold the thread for minutes."""
+    with wired(protocol="5") as pair:
+        pair.greeted()
+        head = struct.pack("!H", len(TOPIC)) + TOPIC
+        started = time.monotonic()
+        pair.peer.send(packet(PUBLISH, head + b"\xff" * 1_000_000))
+
+        pair.hears("closed")
+
+        assert time.monotonic() - started < 5
+        assert "malformed" in pair.link.broke_protocol
+
+
+def test_a_message_of_mqtt_5_with_properties_is_delivered_and_acknowledged():
+    with wired(protocol="5") as pair:
+        pair.greeted()
+        properties = b"\x02" + struct.pack("!I", 60) + b"\x03\0\4text"
+        body = struct.pack("!H", len(TOPIC)) + TOPIC + struct.pack("!H", 9)
+        pair.peer.send(
+            packet(PUBLISH | 2, body + varint(len(properties)) + properties + b"{}")
+        )
+
+        message = pair.messages(1)[0]
+        pair.link.acknowledge([message.mid])
+
+        assert (message.topic, message.payload, message.mid) == (TOPIC, b"{}", 9)
+        assert pair.peer.read() == (0x40, b"\0\x09")
+
+
+def test_an_answer_to_a_subscription_that_was_never_asked_is_ignored():
+    with wired() as pair:
+        pair.greeted()
+        mid = pair.link.subscribe(pair.link.spec.filters)
+        pair.peer.send(suback(mid + 7, 0x80, 0x80), suback(mid, 1, 1))
+
+        assert pair.hears("subscribed") == ("subscribed", [])
+
+
+@pytest.mark.parametrize(("again", "handling"), [(False, 1), (True, 0)])
+def test_mqtt_5_sends_retained_messages_once_or_again(again, handling):
+    with wired(protocol="5") as pair:
+        pair.greeted()
+        pair.link.subscribe([("a", 1)], again=again)
+        pair.flushed()
+
+        body = pair.peer.read()[1]
+
+    assert body[-1] == handling << 4 | 1
+
+
+@pytest.mark.parametrize(("answer", "code"), [(b"\0\1", 0), (b"\0\1\x87\0", 0x87)])
+def test_the_brokers_answer_to_a_message_of_ours_is_told(answer, code):
+    with wired(protocol="5") as pair:
+        pair.greeted()
+        mid = pair.link.publish("t", "x", qos=1, retain=False)
+        assert mid == 1
+        pair.flushed()
+        pair.peer.send(packet(0x40, answer))
+
+        assert pair.hears("published") == ("published", 1, code)
+
+
 # -- ends ----------------------------------------------------------------------
 
 
@@ -337,10 +438,24 @@ def test_a_silent_broker_is_found_out_and_told_once():
             return pair.link.is_closed
 
         pair.pump(misc)
+        assert pair.link.was_silent
         pair.link.misc()
 
         assert pair.heard.events.count(("closed",)) == 1
         assert pair.link.broke_protocol == ""
+
+
+def test_a_broker_that_never_answers_our_greeting_is_silent_and_no_refusal():
+    with wired(keepalive_s=1) as pair:
+
+        def misc() -> bool:
+            pair.link.misc()
+            return pair.link.is_closed
+
+        pair.pump(misc)
+
+        assert pair.link.was_silent
+        assert not pair.link.was_accepted
 
 
 def test_a_closed_link_takes_every_further_call():
@@ -351,11 +466,11 @@ def test_a_closed_link_takes_every_further_call():
         pair.link.misc()
         pair.link.on_readable()
         pair.link.on_writable()
-        pair.link.subscribe()
+        pair.link.subscribe(pair.link.spec.filters)
         pair.link.acknowledge([1])
         pair.link.disconnect()
 
-        assert pair.link.publish("t", "x", qos=1, retain=False) >= 0
+        assert pair.link.publish("t", "x", qos=1, retain=False) == 0
         assert not pair.link.wants_write
 
 

@@ -11,7 +11,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from workers.pahoclient import BufferedClient
-from workers.tests.peers import PUBACK, publish, wired
+from workers.tests.peers import PUBACK, Wired, publish, wired
 
 TOPIC = b"site_003/datalogger/monstro/15/data"
 
@@ -22,6 +22,8 @@ def test_paho_still_has_the_methods_that_we_override():
     assert list(inspect.signature(Client._sock_close).parameters) == ["self"]
     assert "_sock_recv(" in inspect.getsource(Client._packet_read)
     assert "_sock_send(" in inspect.getsource(Client._packet_write)
+    assert list(inspect.signature(Client._create_socket).parameters) == ["self"]
+    assert "self._create_socket()" in inspect.getsource(Client.reconnect)
 
 
 def test_paho_still_says_how_long_the_coming_packet_is():
@@ -126,3 +128,85 @@ def test_a_flood_is_read_a_mebibyte_at_a_time():
 
         assert 0 < read_at_once <= 1_200_000
         assert len(pair.messages(3_000)) == 3_000
+
+
+def test_acknowledgements_never_get_into_a_packet_that_is_half_sent():
+    """A command of 20 kB, a socket that is full, and a batch that was committed."""
+    mids = list(range(1, 2_001))
+    with wired() as pair:
+        pair.greeted()
+        fill_the_socket(pair)
+        pair.link.publish("site_003/x", "@" * 20_000, qos=1, retain=False)
+        pair.link.on_writable()
+        drain(pair, 5_000)  # a part of the packet fits now
+        pair.link.on_writable()
+        pair.link.acknowledge(mids)
+        pair.link.publish("site_003/y", "@" * 20_000, qos=1, retain=False)
+
+        kinds = packets_of(drain(pair, None))
+
+    assert kinds.count(PUBACK) == 2_000 + FILLING
+    assert [kind for kind in kinds if kind != PUBACK] == [0x32, 0x32]
+
+
+def test_a_goodbye_waits_until_everything_before_it_is_sent():
+    with wired() as pair:
+        pair.greeted()
+        fill_the_socket(pair)
+        pair.link.publish("site_003/x", "@" * 20_000, qos=1, retain=False)
+
+        pair.link.disconnect()
+        assert not pair.link.is_closed
+        pair.link.acknowledge([7])  # too late: nothing may follow a DISCONNECT
+        kinds = packets_of(drain(pair, None))
+
+    assert kinds[-2:] == [0x32, 0xE0]
+    assert ("closed",) in pair.heard.events
+
+
+FILLING = 20_000
+
+
+def fill_the_socket(pair: Wired) -> None:
+    assert pair.link.sock is not None
+    pair.link.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+    pair.peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    pair.link.acknowledge([1] * FILLING)
+    assert pair.link.wants_write
+
+
+def drain(pair: Wired, most: int | None) -> bytes:
+    """Read what the link sends, all of it or at least so much."""
+    pair.peer.sock.setblocking(False)
+    drained = pair.drained
+
+    def is_enough() -> bool:
+        with suppress(BlockingIOError):
+            drained.extend(pair.peer.sock.recv(most or 1_000_000))
+        if most is not None:
+            return len(drained) >= most
+        return pair.link.is_closed or not pair.link.wants_write
+
+    pair.pump(is_enough)
+    pair.peer.sock.settimeout(0.5)  # the rest is in the kernel's hands
+    with suppress(TimeoutError):
+        while most is None and (piece := pair.peer.sock.recv(1_000_000)):
+            drained.extend(piece)
+    return bytes(drained)
+
+
+def packets_of(data: bytes) -> list[int]:
+    """Return the first byte of each packet; fails when the stream is none."""
+    kinds, place = [], 0
+    while place < len(data):
+        kinds.append(data[place])
+        size = shift = 0
+        while True:
+            place += 1
+            size |= (data[place] & 0x7F) << shift
+            shift += 7
+            if data[place] < 0x80:
+                break
+        place += 1 + size
+    assert place == len(data)
+    return kinds

@@ -12,6 +12,7 @@ from django.db.utils import DataError, IntegrityError, OperationalError
 
 from apps.telemetry.facts import Bad, Entry, Message, Samples
 from apps.telemetry.ingest import FencedError, Written
+from apps.telemetry.protocols.mapped import NO_RULES, SiteRules
 from workers import writer as writer_module
 from workers.inbox import Inbox
 from workers.writer import Context, Writer
@@ -48,11 +49,11 @@ class FakeIngest:
         return Written()
 
 
-class NoPins:
+class NoRules:
     def refresh(self) -> None: ...
 
-    def of_site(self, site_id: int) -> Callable[[object], int | None]:
-        return lambda _: None
+    def of_site(self, site_id: int) -> SiteRules:
+        return NO_RULES
 
 
 class Desk:
@@ -61,7 +62,7 @@ class Desk:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ingest = FakeIngest()
         monkeypatch.setattr(writer_module, "Ingest", lambda: self.ingest)
-        monkeypatch.setattr(writer_module, "PinnedVersions", NoPins)
+        monkeypatch.setattr(writer_module, "RuleBook", NoRules)
         monkeypatch.setattr(writer_module, "RETRY_S", (0.01,))
         monkeypatch.setattr(writer_module, "IDLE_S", 0.01)
         self.closed = 0
@@ -79,6 +80,7 @@ class Desk:
             acknowledge=self.acknowledged.extend,
             committed=self.committed.append,
             fenced=self.note_fenced,
+            timed=lambda _: None,
         )
 
     def close(self) -> None:  # the database connection's

@@ -34,6 +34,7 @@ class Migration(migrations.Migration):
                 ('idempotency_key', models.CharField(max_length=255, null=True)),
                 ('request_sha256', models.CharField(blank=True, max_length=64)),
                 ('state', models.CharField(choices=[('queued', 'waiting for the worker'), ('sent', 'sent to the broker'), ('delivered', 'the broker has it'), ('answered', 'the device has answered'), ('failed', 'not delivered'), ('expired', 'not sent in time'), ('no_puback', 'the broker did not confirm it'), ('no_reply', 'the device did not answer in time')], default='queued', max_length=16)),
+                ('reason', models.CharField(blank=True, choices=[('', ''), ('not_connected', 'the connection was down'), ('no_worker', 'no worker took it in time'), ('busy', 'too many messages wait for the broker'), ('refused', 'the broker refused it'), ('no_puback', 'no confirmation came')], default='', max_length=32)),
                 ('detail', models.CharField(blank=True, max_length=300)),
                 ('expires_at', models.DateTimeField(help_text='Not sent after this.')),
                 ('sent_at', models.DateTimeField(null=True)),

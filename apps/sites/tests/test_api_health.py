@@ -9,10 +9,11 @@ from django.db import OperationalError
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
-from apps.core.redis import RedisError
+from apps.core.redis import RedisError, client, report_key
 from apps.sites import health as health_module
+from apps.sites import pulse, reports, tasks
 from apps.sites.services import connection_stop
-from apps.sites.tests.builders import configured, own_shard, running
+from apps.sites.tests.builders import configured, own_shard, report_on, running
 from apps.sites.tests.test_api_status import lose_the_worker
 
 HEALTH = "/api/v1/mqtt/health/"
@@ -142,17 +143,65 @@ def test_live_touches_nothing(django_assert_num_queries):
     assert (answer.status_code, answer.json()) == (200, {"status": "alive"})
 
 
-def test_ready_names_its_checks(db):
+@pytest.fixture
+def reconciled(monkeypatch):
+    """The reconcile ran three seconds ago."""
+    monkeypatch.setattr(pulse, "age_s", lambda: 3.04)
+
+
+def test_ready_names_its_checks(db, reconciled):
     answer = Client().get(f"{HEALTH}ready/")
 
     assert answer.status_code == 200
     assert answer.json() == {
         "status": "ready",
         "checks": {"database": True, "migrations": True, "redis": True},
+        "reconcile_age_seconds": 3.0,
+        "warnings": [],
     }
 
 
-def test_ready_says_that_the_database_is_away(db, monkeypatch):
+@pytest.mark.parametrize(("age", "said"), [(None, None), (91.0, 91.0)])
+def test_ready_warns_that_beat_is_dead_and_stays_ready(db, monkeypatch, age, said):
+    monkeypatch.setattr(pulse, "age_s", lambda: age)
+
+    answer = Client().get(f"{HEALTH}ready/")
+
+    assert answer.status_code == 200
+    assert answer.json()["reconcile_age_seconds"] == said
+    [warning] = answer.json()["warnings"]
+    assert "is beat running" in warning
+
+
+def test_the_reconcile_notes_that_it_ran(db):
+    tasks.reconcile()
+
+    age = pulse.age_s()
+    assert age is not None
+    assert age < 60
+
+
+def test_a_pulse_that_is_no_number_counts_as_none(monkeypatch):
+    class Odd:
+        def get(self, _: str) -> str:
+            return "yesterday"
+
+    monkeypatch.setattr(pulse, "client", Odd)
+
+    assert pulse.age_s() is None
+
+
+def test_what_the_worker_reports_counts_before_it_is_recorded(north):
+    """With a dead default worker nobody writes it into the row."""
+    row = running(north)
+    reports.store([report_on(row, status="error", reason="lost")])
+    try:
+        assert Client().get(HEALTH).json() == body_with("unhealthy", 1, 1, 0)
+    finally:
+        client().delete(report_key(row.pk))
+
+
+def test_ready_says_that_the_database_is_away(db, monkeypatch, reconciled):
     monkeypatch.setattr(MigrationRecorder, "applied_migrations", away)
 
     answer = Client().get(f"{HEALTH}ready/")
@@ -161,6 +210,8 @@ def test_ready_says_that_the_database_is_away(db, monkeypatch):
     assert answer.json() == {
         "status": "unready",
         "checks": {"database": False, "migrations": False, "redis": True},
+        "reconcile_age_seconds": 3.0,
+        "warnings": [],
     }
 
 

@@ -146,7 +146,7 @@ def test_a_running_connection_swaps_to_its_new_settings_at_once(
     row.refresh_from_db()
     assert row.generation > generation
     assert row.status == Status.CONNECTING
-    assert sent.names == ["ensure"]
+    assert sent.names == ["check_site_presence", "ensure"]
 
 
 def test_a_report_about_the_old_settings_is_void(north, sent):
@@ -191,7 +191,7 @@ def test_a_change_of_the_site_that_messages_depend_on_reaches_the_worker(
         site_update(north, fields=fields)
 
     row.refresh_from_db()
-    assert sent.names == (["ensure"] if follows else [])
+    assert sent.names == (["check_site_presence", "ensure"] if follows else [])
     assert (row.generation > generation) is follows
 
 

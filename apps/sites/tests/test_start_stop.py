@@ -118,7 +118,7 @@ def test_a_stop_sends_a_drop(north, sent, django_capture_on_commit_callbacks):
     with django_capture_on_commit_callbacks(execute=True):
         connection_stop(north)
 
-    assert sent.names == ["drop"]
+    assert sent.names == ["check_site_presence", "drop"]
 
 
 def test_a_command_carries_ids_only_and_expires_with_the_next_reconcile(sent):
