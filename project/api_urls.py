@@ -22,4 +22,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("apps.sites.api_urls")),
     path("", include("apps.devices.api_urls")),
     path("", include("apps.telemetry.api_urls")),
+    path("", include("apps.alerts.api_urls")),
 ]

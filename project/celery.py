@@ -72,6 +72,26 @@ app.conf.update(
             "schedule": float(settings.OFFLINE_CHECK_INTERVAL),
             "options": {"expire_seconds": settings.OFFLINE_CHECK_INTERVAL},
         },
+        "guardiano: roll up": {
+            "task": "apps.telemetry.tasks.roll_up",
+            "schedule": 15.0,
+            "options": {"expire_seconds": 15},
+        },
+        "guardiano: alerts": {
+            "task": "apps.alerts.tasks.check",
+            "schedule": 30.0,
+            "options": {"expire_seconds": 30},
+        },
+        "guardiano: overdue commands": {
+            "task": "apps.sites.tasks.expire_commands",
+            "schedule": 30.0,
+            "options": {"expire_seconds": 30},
+        },
+        "guardiano: overdue discoveries": {
+            "task": "apps.devices.tasks.close_overdue_discoveries",
+            "schedule": 30.0,
+            "options": {"expire_seconds": 30},
+        },
         "guardiano: housekeeping": {
             "task": "apps.telemetry.tasks.housekeeping",
             "schedule": 3600.0,
@@ -79,7 +99,7 @@ app.conf.update(
         },
     },
 )
-app.autodiscover_tasks(["apps.sites", "apps.devices", "apps.telemetry"])
+app.autodiscover_tasks(["apps.sites", "apps.devices", "apps.telemetry", "apps.alerts"])
 
 
 @setup_logging.connect

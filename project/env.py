@@ -27,8 +27,10 @@ def text(name: str, default: str | None = None) -> str:
     return default
 
 
-def secret(name: str) -> str:
-    """Return a required secret: from NAME, or from the file that NAME_FILE names.
+def secret(name: str, default: str | None = None) -> str:
+    """Return a secret: from NAME, or from the file that NAME_FILE names.
+
+    Without a default it is required.
 
     Raises:
         ImproperlyConfigured: neither is set or the file cannot be read. The
@@ -36,7 +38,7 @@ def secret(name: str) -> str:
     """
     path = os.environ.get(f"{name}_FILE", "").strip()
     if not path:
-        return text(name)
+        return text(name, default)
     try:
         return Path(path).read_text(encoding="utf-8").strip()
     except OSError as error:

@@ -14,8 +14,10 @@ import dj_database_url
 
 from apps.core.crypto import check_keys
 from project import env
+from project.email_url import EmailUrl
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+VERSION = "0.1.0"
 
 SECRET_KEY = env.secret("SECRET_KEY")
 FIELD_ENCRYPTION_KEYS = check_keys(env.secret("FIELD_ENCRYPTION_KEYS"))
@@ -28,7 +30,10 @@ HTTPS_ONLY = env.boolean("HTTPS_ONLY", default=False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS_ONLY
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS_ONLY else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS_ONLY
-SECURE_REDIRECT_EXEMPT = [r"^api/v1/mqtt/health/"]  # probes come from inside
+SECURE_REDIRECT_EXEMPT = [  # probes come from inside
+    r"^api/v1/mqtt/health/",
+    r"^metrics$",
+]
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS_ONLY else None
 SESSION_COOKIE_HTTPONLY = True
 X_FRAME_OPTIONS = "DENY"
@@ -50,6 +55,7 @@ INSTALLED_APPS = [
     "apps.sites",
     "apps.devices",
     "apps.telemetry",
+    "apps.alerts",
     "apps.web",
     "project",
     "workers",
@@ -96,7 +102,8 @@ DATABASES["default"].setdefault("OPTIONS", {}).update(
         "connect_timeout": 5,
         # A stuck statement must end before its caller gives up (uvicorn, Celery);
         # commands that may run long set their own limit.
-        "options": "-c statement_timeout=15000 -c lock_timeout=5000",
+        # Compiling a statement (jit) takes longer than any of ours should run.
+        "options": "-c statement_timeout=15000 -c lock_timeout=5000 -c jit=off",
         "application_name": "guardiano",
     }
 )
@@ -142,7 +149,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["apps.core.parsing.JsonParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "apps.core.api.exception_handler",
-    "DEFAULT_THROTTLE_RATES": {"login": "60/min"},
+    "DEFAULT_THROTTLE_RATES": {"login": "60/min", "publish": "60/min"},
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
 SIMPLE_JWT = {
@@ -163,6 +170,13 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": r"/api/v1",
     "ENUM_NAME_OVERRIDES": {
         "ConnectionStatus": "apps.sites.models.Status",
+        "ConnectionReason": "apps.sites.models.Reason",
+        "QuarantineReason": "apps.telemetry.models.QuarantineReason",
+        "CommandState": "apps.sites.models.CommandState",
+        "CommandReason": "apps.sites.models.CommandReason",
+        "OfflineCause": "apps.devices.models.OfflineCause",
+        "TopicState": "apps.devices.models.TopicState",
+        "SessionState": "apps.devices.models.SessionState",
         "HealthStatus": ["healthy", "unhealthy"],
         "ReadyStatus": ["ready", "unready"],
         "LiveStatus": ["alive"],
@@ -179,6 +193,22 @@ MQTT_SHARDS = env.number("MQTT_SHARDS", 2, low=1, high=256)
 RECONCILE_INTERVAL = env.number("RECONCILE_INTERVAL", 30, low=1, high=3600)
 OFFLINE_CHECK_INTERVAL = env.number("OFFLINE_CHECK_INTERVAL", 30, low=1, high=3600)
 TELEMETRY_RETENTION_DAYS = env.number("TELEMETRY_RETENTION_DAYS", 90, low=1, high=36500)
+ROLLUP_1M_RETENTION_DAYS = env.number(
+    "ROLLUP_1M_RETENTION_DAYS", 400, low=1, high=36500
+)
+ROLLUP_RETENTION_DAYS = env.number("ROLLUP_RETENTION_DAYS", 3650, low=1, high=36500)
+
+# Troubles that last longer are told, peace that lasts longer ends them.
+ALERT_AFTER_S = env.number("ALERT_AFTER_S", 120, low=0, high=86_400)
+ALERT_CLEAR_S = env.number("ALERT_CLEAR_S", 60, low=0, high=86_400)
+METRICS_TOKEN = env.secret("METRICS_TOKEN", "")
+
+_MAIL = EmailUrl.parse(env.secret("EMAIL_URL", ""))
+EMAIL_HOST, EMAIL_PORT = _MAIL.host, _MAIL.port  # no host: e-mail is not configured
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _MAIL.username, _MAIL.password
+EMAIL_USE_TLS, EMAIL_USE_SSL = _MAIL.use_tls, _MAIL.use_ssl
+EMAIL_TIMEOUT = 5
+DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", "guardiano@localhost")
 
 LOG_LEVEL = env.choice(
     "LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")

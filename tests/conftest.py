@@ -6,6 +6,13 @@ from pathlib import Path
 import pytest
 
 from embedded.broker import Broker
+from tests.browser import (  # noqa: F401 (fixtures)
+    chromium,
+    cookies,
+    new_page,
+    page,
+    problems,
+)
 from tests.system import System
 
 

@@ -20,7 +20,10 @@ class FakeBroker:
 
     def __init__(self, on_puback: Callable[[int], None] | None = None) -> None:
         self.pubacks: list[int] = []
+        self.published: list[str] = []  # the topics of what came at QoS 1
+        self.withheld: set[str] = set()  # topics that get no PUBACK
         self.connects = 0
+        self.greetings: list[bytes] = []  # the bodies of the CONNECTs
         self._on_puback = on_puback
         self._subscribed = threading.Event()
         self._server = socket.create_server(("127.0.0.1", 0))
@@ -79,6 +82,7 @@ class FakeBroker:
         body = _exactly(client, _read_length(client))
         kind = head[0] >> 4
         if kind == CONNECT:
+            self.greetings.append(body)
             client.sendall(b"\x20\x02\x00\x00")
             self.connects += 1
         elif kind == SUBSCRIBE:
@@ -94,14 +98,20 @@ class FakeBroker:
         elif kind == PINGREQ:
             client.sendall(b"\xd0\x00")
         elif kind == PUBLISH and head[0] & 0x06:
-            size = struct.unpack("!H", body[:2])[0]
-            client.sendall(b"\x40\x02" + body[2 + size : 4 + size])
+            self._confirm(client, body)
         elif kind == PUBACK:
             mid = struct.unpack("!H", body)[0]
             if self._on_puback is not None:
                 self._on_puback(mid)
             self.pubacks.append(mid)
         return True
+
+    def _confirm(self, client: socket.socket, body: bytes) -> None:
+        size = struct.unpack("!H", body[:2])[0]
+        topic = body[2 : 2 + size].decode()
+        self.published.append(topic)
+        if topic not in self.withheld:
+            client.sendall(b"\x40\x02" + body[2 + size : 4 + size])
 
 
 def _filters(body: bytes) -> int:

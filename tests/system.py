@@ -200,14 +200,19 @@ class System:
         assert answer.status_code == 200, answer.text
         return str(answer.json()["access"])
 
+    @property
+    def bearer(self) -> dict[str, str]:
+        """The superuser's header."""
+        self._token = self._token or self.token()
+        return {"Authorization": f"Bearer {self._token}"}
+
     def call(self, method: str, path: str, expect: int = 200, **kwargs: Any) -> Any:
         """Call the API as the superuser."""
-        self._token = self._token or self.token()
         answer = httpx.request(
             method,
             f"{self.url}/api/v1/{path}",
             timeout=PATIENCE_S,
-            headers={"Authorization": f"Bearer {self._token}"},
+            headers=self.bearer,
             **kwargs,
         )
         assert answer.status_code == expect, f"{method} {path}: {answer.text}"

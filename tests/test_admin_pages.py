@@ -7,8 +7,18 @@ from django.contrib import admin as django_admin
 from django.urls import reverse
 from django.utils import timezone
 
-from apps.devices.models import Datalogger, Gateway, SensorDevice
+from apps.alerts.models import Alert, AlertChannel, AlertDelivery
+from apps.devices.discovery import topic_digest
+from apps.devices.models import (
+    Datalogger,
+    DiscoveredTopic,
+    DiscoverySession,
+    Gateway,
+    PresencePeriod,
+    SensorDevice,
+)
 from apps.sites.models import (
+    Command,
     ConnectionEvent,
     MqttConnection,
     ShardLease,
@@ -24,13 +34,29 @@ MODELS = (
     Site,
     MqttConnection,
     ConnectionEvent,
+    Command,
     ShardLease,
     Gateway,
     Datalogger,
+    PresencePeriod,
     SensorDevice,
+    DiscoveredTopic,
+    DiscoverySession,
     QuarantinedMessage,
+    AlertChannel,
+    Alert,
+    AlertDelivery,
 )
-READ_ONLY = (ConnectionEvent, ShardLease, QuarantinedMessage)
+READ_ONLY = (
+    ConnectionEvent,
+    Command,
+    ShardLease,
+    PresencePeriod,
+    QuarantinedMessage,
+    DiscoverySession,
+    Alert,
+    AlertDelivery,
+)
 
 
 @pytest.fixture
@@ -49,11 +75,51 @@ def fill(site: Site, place: int) -> None:
     """Store one more of everything, with names that a page must escape."""
     words = NAUGHTY.replace("\x00", "")
     gateway = Gateway.objects.create(site=site, number=f"{place}", label=words)
+    AlertDelivery.objects.create(
+        channel=AlertChannel.objects.create(
+            kind="email", name=words, target=words, site=site
+        ),
+        alert=Alert.objects.create(
+            kind="gateway",
+            site=site,
+            gateway=gateway,
+            subject=words,
+            cause=words[:32],
+            opened_at=timezone.now(),
+        ),
+        event="opened",
+        error=words,
+    )
     datalogger = Datalogger.objects.create(
         site=site, gateway=gateway, type="t", number=f"{place}", label=words
     )
     SensorDevice.objects.create(
         datalogger=datalogger, key="k", label=words, current_text=words
+    )
+    PresencePeriod.objects.create(
+        datalogger=datalogger, presence="offline", started_at=timezone.now()
+    )
+    Command.objects.create(
+        site=site,
+        username=words,
+        topic=words,
+        payload=NAUGHTY.encode() + b"\xff",
+        payload_size=3,
+        reply=words,
+        detail=words,
+        expires_at=timezone.now(),
+    )
+    DiscoveredTopic.objects.create(
+        site=site,
+        topic=words,
+        digest=topic_digest(words),
+        first_seen=timezone.now(),
+        last_seen=timezone.now(),
+        last_payload=NAUGHTY.encode() + b"\xff",
+        paths=[{"path": words, "type": "text"}],
+    )
+    DiscoverySession.objects.create(
+        site=site, username=words, duration_s=60, state="failed", detail=words
     )
     QuarantinedMessage.objects.create(
         site=site,

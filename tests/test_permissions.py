@@ -13,13 +13,17 @@ from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.db import transaction
 from django.urls import URLPattern, URLResolver
+from django.utils import timezone
 from rest_framework.test import APIClient
 from rest_framework_simplejwt.tokens import RefreshToken
 
+from apps.alerts.models import AlertChannel
 from apps.core.tests.clients import client_of, is_error
-from apps.devices.models import Datalogger, SensorDevice
-from apps.sites.models import MqttConnection, Site
+from apps.devices.discovery import topic_digest
+from apps.devices.models import Datalogger, DiscoveredTopic, Gateway, SensorDevice
+from apps.sites.models import Command, MqttConnection, Site
 from apps.sites.tests.builders import running
+from apps.telemetry.models import QuarantinedMessage, TopicMapping
 from project.api_urls import urlpatterns
 
 CANARY = "CANARY-9d41"
@@ -45,7 +49,33 @@ ADMINISTER = {
     "hidden": (401, 404, 403, 403, 200),
     "missing": (401, 404, 404, 404, 404),
 }
+ADMINISTER_NEW = {
+    target: tuple(201 if status == 200 else status for status in row)
+    for target, row in ADMINISTER.items()
+}
+DISCOVER = ADMINISTER | {
+    "north": (401, 403, 403, 403, 202),
+    "hidden": (401, 404, 403, 403, 202),
+}
 CREATE = (401, 403, 403, 403, 201)
+UPLOAD = {
+    "north": (401, 403, 403, 403, 415),
+    "hidden": (401, 404, 403, 403, 415),
+    "missing": (401, 404, 404, 404, 404),
+}
+# Whom alerts are sent to is for superusers to know, whatever the site.
+LIST_ADMINISTER = (401, 403, 403, 403, 200)
+SUPERVISE = {
+    "north": LIST_ADMINISTER,
+    "hidden": LIST_ADMINISTER,
+    "missing": (401, 403, 403, 403, 404),
+}
+# 400: the topic is outside of the site, so that nothing is sent.
+PUBLISH = {
+    "north": (401, 403, 403, 403, 400),
+    "hidden": (401, 404, 403, 403, 400),
+    "missing": (401, 404, 404, 404, 404),
+}
 
 
 @dataclass(frozen=True)
@@ -60,7 +90,9 @@ class Route:
 
 
 LOGIN = {"username": "superuser", "password": "pw-superuser-1"}
+MAPPING = {"version": 7, "values": [{"path": "$.t", "key": "t"}]}
 BROKER = {"broker_host": "broker.example.com"}
+CHANNEL = {"kind": "email", "name": "Duty", "target": "duty@example.com"}
 ROUTES = {
     "auth/token/": Route({"POST": OPEN}, body=LOGIN, is_public=True),
     # 401: the body holds no refresh token that is valid, whoever asks.
@@ -92,9 +124,66 @@ ROUTES = {
     "mqtt/sites/<int:site_id>/stop/": Route({"POST": CONTROL}, id_of="site"),
     "mqtt/sites/<int:site_id>/status/": Route({"GET": READ}, id_of="site"),
     "mqtt/sites/<int:site_id>/events/": Route({"GET": READ}, id_of="site"),
+    "mqtt/sites/<int:site_id>/publish/": Route(
+        {"POST": PUBLISH}, id_of="site", body={"topic": "else/where", "message": "x"}
+    ),
+    # 400: the settings to try are none, so that nothing is tried.
+    "mqtt/sites/<int:site_id>/test/": Route(
+        {"POST": PUBLISH}, id_of="site", body={"broker_port": 0}
+    ),
+    "mqtt/sites/<int:site_id>/resubscribe/": Route({"POST": CONTROL}, id_of="site"),
+    "mqtt/sites/<int:site_id>/mappings/": Route(
+        {"GET": READ, "POST": ADMINISTER_NEW}, id_of="site", body=MAPPING
+    ),
+    # 400: nothing says which payload to try.
+    "mqtt/sites/<int:site_id>/mappings/preview/": Route(
+        {"POST": PUBLISH}, id_of="site"
+    ),
+    "mqtt/sites/<int:site_id>/mappings/<int:mapping_id>/": Route(
+        {"GET": READ, "PATCH": ADMINISTER, "DELETE": ADMINISTER}, id_of="site"
+    ),
+    "mqtt/sites/<int:site_id>/quarantine/": Route({"GET": READ}, id_of="site"),
+    "mqtt/sites/<int:site_id>/quarantine/replay/": Route(
+        {"POST": ADMINISTER}, id_of="site"
+    ),
+    "mqtt/sites/<int:site_id>/quarantine/<int:message_id>/": Route(
+        {"GET": READ}, id_of="site"
+    ),
+    "mqtt/sites/<int:site_id>/discover/": Route(
+        {"GET": READ, "POST": DISCOVER, "DELETE": ADMINISTER}, id_of="site"
+    ),
+    "mqtt/sites/<int:site_id>/topics/": Route({"GET": READ}, id_of="site"),
+    "mqtt/sites/<int:site_id>/topics/<int:topic_id>/": Route(
+        {"GET": READ, "PATCH": ADMINISTER, "DELETE": ADMINISTER}, id_of="site"
+    ),
+    "mqtt/sites/<int:site_id>/commands/": Route({"GET": CONTROL}, id_of="site"),
+    "mqtt/sites/<int:site_id>/commands/<int:command_id>/": Route(
+        {"GET": CONTROL}, id_of="site"
+    ),
+    "mqtt/alerts/": Route({"GET": READ}, id_of="site", query="?site_id={}"),
+    "mqtt/alerts/channels/": Route(
+        {"GET": LIST_ADMINISTER, "POST": CREATE}, body=CHANNEL
+    ),
+    "mqtt/alerts/channels/<int:channel_id>/": Route(
+        {"GET": SUPERVISE, "PATCH": SUPERVISE, "DELETE": SUPERVISE}, id_of="site"
+    ),
+    "mqtt/alerts/channels/<int:channel_id>/test/": Route(
+        {"POST": SUPERVISE}, id_of="site"
+    ),
     "mqtt/gateways/": Route({"GET": READ}, id_of="site", query="?site_id={}"),
     "mqtt/dataloggers/": Route({"GET": READ}, id_of="site", query="?site_id={}"),
-    "mqtt/dataloggers/<int:datalogger_id>/": Route({"GET": READ}, id_of="datalogger"),
+    "mqtt/gateways/<int:gateway_id>/": Route(
+        {"GET": READ, "PATCH": ADMINISTER}, id_of="gateway"
+    ),
+    "mqtt/dataloggers/<int:datalogger_id>/": Route(
+        {"GET": READ, "PATCH": ADMINISTER}, id_of="datalogger"
+    ),
+    "mqtt/dataloggers/<int:datalogger_id>/uptime/": Route(
+        {"GET": READ}, id_of="datalogger"
+    ),
+    "mqtt/sensors/<int:sensor_id>/": Route(
+        {"GET": READ, "PATCH": ADMINISTER}, id_of="sensor"
+    ),
     "mqtt/sensors/by_datalogger": Route(
         {"GET": READ}, id_of="datalogger", query="?datalogger_id={}"
     ),
@@ -102,6 +191,13 @@ ROUTES = {
         {"GET": READ}, id_of="datalogger", query="?datalogger_id={}"
     ),
     "mqtt/sensors/<int:sensor_id>/readings/": Route({"GET": READ}, id_of="sensor"),
+    "mqtt/dataloggers/<int:datalogger_id>/history/": Route(
+        {"GET": READ}, id_of="datalogger"
+    ),
+    # 415: the body of these tests is JSON, not CSV.
+    "mqtt/dataloggers/<int:datalogger_id>/history/import/": Route(
+        {"POST": UPLOAD}, id_of="datalogger"
+    ),
 }
 DELETED = 204
 
@@ -128,19 +224,49 @@ def all_addresses(patterns: list[Any], prefix: str = "") -> Iterator[str]:
 
 def ids_of(site: Site) -> dict[str, int]:
     connection = running(site)
+    Command.objects.create(  # its id is the site's: an address takes one number here
+        pk=site.pk, site=site, payload_size=0, expires_at=timezone.now()
+    )
+    TopicMapping.objects.create(
+        pk=site.pk, site=site, version=9, values=MAPPING["values"]
+    )
+    QuarantinedMessage.objects.create(
+        pk=site.pk,
+        site=site,
+        topic="t",
+        payload=b"",
+        payload_size=0,
+        qos=0,
+        retain=False,
+        reason="json_invalid",
+    )
+    DiscoveredTopic.objects.create(
+        pk=site.pk,
+        site=site,
+        topic="t",
+        digest=topic_digest("t"),
+        first_seen=timezone.now(),
+        last_seen=timezone.now(),
+        last_payload=b"",
+    )
+    AlertChannel.objects.create(pk=site.pk, site=site, **CHANNEL)
     datalogger = Datalogger.objects.create(site=site, type="monstro", number="15")
     sensor = SensorDevice.objects.create(datalogger=datalogger, key="t_ext")
     return {
         "site": site.pk,
         "connection": connection.pk,
         "datalogger": datalogger.pk,
+        "gateway": Gateway.objects.create(site=site, number="1").pk,
         "sensor": sensor.pk,
+        "mapping": site.pk,
+        "message": site.pk,
     }
 
 
 @pytest.fixture
 def targets(north: Site, hidden: Site) -> dict[str, dict[str, int]]:
-    missing = dict.fromkeys(("site", "connection", "datalogger", "sensor"), MISSING)
+    kinds = ("site", "connection", "gateway", "datalogger", "sensor")
+    missing = dict.fromkeys(kinds, MISSING)
     return {"north": ids_of(north), "hidden": ids_of(hidden), "missing": missing}
 
 

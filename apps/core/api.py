@@ -35,7 +35,22 @@ Row = TypeVar("Row", bound=Model)
 def error_body(
     code: str, message: object, fields: Mapping[str, Sequence[str]] | None = None
 ) -> dict[str, Any]:
-    return {"code": code, "message": str(message), "fields": dict(fields or {})}
+    """Return the shape of every error; half a surrogate pair is spelled out in it.
+
+    DRF quotes what it refuses, and such a half could not be written as UTF-8.
+    """
+    return {
+        "code": code,
+        "message": _writable(str(message)),
+        "fields": {
+            _writable(name): [_writable(problem) for problem in problems]
+            for name, problems in (fields or {}).items()
+        },
+    }
+
+
+def _writable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:

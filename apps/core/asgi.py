@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.base import BaseHandler
 
-from apps.core import sse
+from apps.core import sse, web_vitals
 from apps.core.crew import Crew
 
 if TYPE_CHECKING:
@@ -67,8 +67,10 @@ async def _live(receive: Any, send: Any) -> None:  # noqa: ANN401 (ASGI)
     await receive()
     for number in (signal.SIGTERM, signal.SIGINT):
         _before(number, sse.manager().close)
+    ended = web_vitals.start()
     await send({"type": "lifespan.startup.complete"})
     await receive()
+    ended.set()
     await send({"type": "lifespan.shutdown.complete"})
 
 

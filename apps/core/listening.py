@@ -36,14 +36,20 @@ class EventListener:
     Args:
         on_event: called with channel, event type and the body as JSON text, in the
             order of arrival.
+        on_lost: called once when an outage begins: from now on nothing is heard.
         on_gap: called once after each outage, when events are heard again: what was
             published in between is lost.
     """
 
     def __init__(
-        self, *, on_event: Callable[[str, str, str], None], on_gap: Callable[[], None]
+        self,
+        *,
+        on_event: Callable[[str, str, str], None],
+        on_gap: Callable[[], None],
+        on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._on_event = on_event
+        self._on_lost = on_lost
         self._on_gap = on_gap
         self._lost_at: float | None = None
         self._hears = False
@@ -115,6 +121,7 @@ class EventListener:
         if self._lost_at is None:
             self._lost_at = time.monotonic()
             log.warning("events are not heard, trying again: %s", reason)
+            self._on_lost()
         self._tried.set()
 
 

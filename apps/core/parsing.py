@@ -28,8 +28,8 @@ class BodyTooLargeError(APIException):
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
     default_code = "too_large"
 
-    def __init__(self) -> None:
-        super().__init__(_("The body is larger than %d bytes") % MAX_BODY_BYTES)
+    def __init__(self, most: int = MAX_BODY_BYTES) -> None:
+        super().__init__(_("The body is larger than %d bytes") % most)
 
 
 class JsonParser(BaseParser):

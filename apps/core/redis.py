@@ -73,3 +73,28 @@ def report_key(connection_id: int) -> str:
 def worker_key(node: str) -> str:
     """Return where a worker says that it lives (JSON, with a TTL)."""
     return f"guardiano:worker:{node}"
+
+
+def vitals_key(node: str) -> str:
+    """Return where a process says how it does (JSON, with a TTL)."""
+    return f"guardiano:vitals:{node}"
+
+
+def vitals_index_key() -> str:
+    """Return the sorted set of the processes that said so lately, by time."""
+    return "guardiano:vitals"
+
+
+def reconciled_key() -> str:
+    """Return where the reconcile notes when it last ran (seconds since 1970)."""
+    return "guardiano:reconciled"
+
+
+def trial_key(trial_id: int) -> str:
+    """Return where the settings that a test is to try lie (encrypted, with a TTL)."""
+    return f"guardiano:trial:{trial_id}"
+
+
+def trial_answers_key(trial_id: int) -> str:
+    """Return the list of what the worker says about a test (JSON, with a TTL)."""
+    return f"guardiano:trial:{trial_id}:answers"

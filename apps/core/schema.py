@@ -27,9 +27,12 @@ _MEANINGS = {
     404: "There is no such thing, or not for this user",
     409: "Not possible in the present state",
     413: "The body is too large",
+    415: "The body is of another type",
     422: "There is no such figure",
     429: "Too many attempts; see Retry-After",
+    502: "The site's broker refused it",
     503: "A part of the system does not answer",
+    504: "The site's broker did not confirm it in time",
 }
 
 

@@ -40,7 +40,8 @@ RECHECK_LIMIT_S = 10.0
 RECHECK_AGAIN_S = 5.0
 TRUSTED_FOR_S = 40.0
 
-RESYNC = sse_encode_event("resync", "{}").encode()
+RESYNC = sse_encode_event("resync", "{}").encode()  # refetch; nothing was heard, or lost
+AWAY = sse_encode_event("away", "{}").encode()  # nothing is heard until a `resync`
 
 
 class NoOneReads(ChannelManagerBase):  # type: ignore[misc]  # (untyped)
@@ -155,6 +156,18 @@ class StreamManager(views.ListenerManager):  # type: ignore[misc]  # (untyped)
         for stream in self.streams:
             stream.lose()
 
+    def tell_away(self) -> None:
+        """Tell everyone that live updates are away: what they show may grow old."""
+        part = (next(self._numbers), AWAY)
+        for stream in self.streams:
+            with self.lock:
+                stream.channel_items.setdefault("", []).append(part)
+            stream.aevent.set()
+
+    @property
+    def hears(self) -> bool:
+        return self._listener is not None and self._listener.hears
+
     def _started_listener(self) -> EventListener:
         """Start our tasks with the first client, and again on a new event loop."""
         loop = asyncio.get_running_loop()
@@ -165,7 +178,7 @@ class StreamManager(views.ListenerManager):  # type: ignore[misc]  # (untyped)
             self._loop = loop
             self.is_closing = False
             self._listener = EventListener(
-                on_event=self.deliver, on_gap=self.resync_all
+                on_event=self.deliver, on_gap=self.resync_all, on_lost=self.tell_away
             )
             self._tasks = [
                 loop.create_task(self._listener.run()),

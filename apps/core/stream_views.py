@@ -23,7 +23,7 @@ from apps.core.permits import (
     credentials_of,
     issue,
 )
-from apps.core.sse import RESYNC, Stream, manager
+from apps.core.sse import AWAY, RESYNC, Stream, manager
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -94,11 +94,13 @@ async def _body(permit: Permit, *, is_return: bool) -> AsyncGenerator[bytes, Non
     """Yield a stream's bytes, the first ones at once.
 
     The id makes a browser that was cut off say so when it returns: what happened
-    meanwhile is lost, so it is told to refetch.
+    meanwhile is lost, so it is told to refetch. While Redis is away it is told that, too.
     """
     first = f"retry: {random.randint(*RETRY_MS)}\nid: 1\n\n".encode()  # noqa: S311 (no secret)
     if is_return:
         first += RESYNC
+    if not manager().hears:
+        first += AWAY
     async with aclosing(Stream(permit).body(manager(), first)) as parts:
         async for part in parts:
             yield part

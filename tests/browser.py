@@ -1,0 +1,163 @@
+"""Real browsers for the tests: Debian's chromium, driven by Playwright.
+
+A page of ours that logs an error, throws, or breaks its Content-Security-Policy fails
+its test. Playwright's synchronous API runs an event loop in this thread for as long as
+it is open, and Django's ORM refuses to work beside one: so it is open for one module
+at a time, and browser tests ask the system over HTTP (`call`) or by `sql`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    sync_playwright,
+)
+
+from tests.system import ADMIN, System
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+HOW_TO_GET = "no chromium on PATH: apt-get install chromium"
+WAIT_MS = 30_000
+DESKTOP = {"width": 1280, "height": 800}
+PHONE = {"width": 360, "height": 740}
+
+# Blocked resources end up in the console as well, but not every kind of violation.
+LISTEN = """
+document.addEventListener("securitypolicyviolation", (event) => {
+  console.error(`CSP: ${event.violatedDirective} ${event.blockedURI}`);
+});
+"""
+# How far anything moved without being asked, in the browser's own measure.
+MEASURE_SHIFTS = """
+window.shifts = [];
+new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) {
+    if (entry.hadRecentInput) continue;
+    const names = entry.sources.map(({ node }) => node?.outerHTML ?? node?.data ?? "");
+    window.shifts.push([entry.value, names.map((name) => name.slice(0, 120))]);
+  }
+}).observe({ type: "layout-shift", buffered: true });
+"""
+
+
+def chromium_path() -> str | None:
+    return next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+@dataclass
+class Problems:
+    """What a browser complained about; a test may expect some of it."""
+
+    found: list[str] = field(default_factory=list)
+    expected: list[str] = field(default_factory=list)
+
+    def expect(self, pattern: str) -> None:
+        self.expected.append(pattern)
+
+    @property
+    def unexpected(self) -> list[str]:
+        return [
+            problem
+            for problem in self.found
+            if not any(re.search(pattern, problem) for pattern in self.expected)
+        ]
+
+    def watch(self, context: BrowserContext) -> None:
+        context.on("console", self._hear)
+        context.on("weberror", lambda error: self.found.append(f"error: {error.error}"))
+        context.add_init_script(LISTEN)
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.found.append(f"{message.type}: {message.text} {message.location}")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    path = chromium_path()
+    if path is None:
+        pytest.skip(HOW_TO_GET)
+    # Its sandbox refuses root.
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=path, args=arguments)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def problems() -> Problems:
+    return Problems()
+
+
+NewPage = Callable[..., Page]
+
+
+@pytest.fixture
+def new_page(
+    chromium: Browser, system: System, problems: Problems
+) -> Iterator[NewPage]:
+    """Open a page in a fresh profile: `new_page(viewport=PHONE, locale="it-IT")`."""
+    contexts: list[BrowserContext] = []
+
+    def make(**options: Any) -> Page:
+        context = chromium.new_context(
+            base_url=system.url, **{"viewport": DESKTOP, "locale": "en-GB"} | options
+        )
+        context.set_default_timeout(WAIT_MS)
+        problems.watch(context)
+        contexts.append(context)
+        return context.new_page()
+
+    yield make
+    for context in contexts:
+        context.close()
+    assert problems.unexpected == []
+
+
+@pytest.fixture(scope="module")
+def cookies(chromium: Browser, system: System) -> Any:
+    """The superuser's session: logging in takes a second, so once a module."""
+    with chromium.new_context(base_url=system.url) as context:
+        context.set_default_timeout(WAIT_MS)
+        page = context.new_page()
+        page.goto("/login/")
+        log_in(page, *ADMIN)
+        return context.storage_state()
+
+
+@pytest.fixture
+def page(new_page: NewPage, cookies: Any) -> Page:
+    """The superuser's page, logged in."""
+    return new_page(storage_state=cookies)
+
+
+def log_in(page: Page, username: str, password: str) -> None:
+    page.fill("input[name=username]", username)
+    page.fill("input[name=password]", password)
+    page.click("main button.primary")
+    page.wait_for_url(re.compile(r"/(\?.*)?$"))
+
+
+def row(page: Page, site: dict[str, Any]) -> Any:
+    """A site's row in the list, or its panel on its own page."""
+    return page.locator(f"[data-site-id='{site['id']}']")
+
+
+def total_shift(page: Page) -> float:
+    """Return what `MEASURE_SHIFTS` saw; print what moved, for the failing test."""
+    shifts = page.evaluate("window.shifts")
+    for value, names in shifts:
+        print(f"shift {value:.4f} {names}")
+    return float(sum(value for value, _ in shifts))
