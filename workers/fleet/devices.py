@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from project.demo import STEADY, Habit, SensorSpec, Stamp
 from workers.fleet.values import Battery, Drift, Kind, Value, process_of, warmth
 
-MessageKind = Literal["status", "heartbeat", "data", "malformed", "output"]
+MessageKind = Literal["status", "heartbeat", "data", "malformed", "output", "foreign"]
 
 FIRMWARE = "V.5.53.0"
 BUFFER_SAMPLES = 240  # what a datalogger's memory holds while nobody listens

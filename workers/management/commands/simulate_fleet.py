@@ -25,6 +25,7 @@ from workers.fleet.crew import (
     mass_crews,
 )
 from workers.fleet.engine import Engine, Limits
+from workers.fleet.foreign import foreign_crews
 from workers.fleet.link import LinkOptions
 from workers.fleet.tally import Progress, Tally
 
@@ -190,7 +191,11 @@ def _crews(options: dict[str, Any]) -> list[Crew]:
         malformed = DEMO_MALFORMED if is_demo else 0.0
     pace = Pace(interval_s=interval_s, qos=options["qos"], malformed=malformed)
     if is_demo:
-        return crews_of(DEMO_SITES, pace, seed=options["seed"])
+        seed = options["seed"]
+        return [
+            *crews_of(DEMO_SITES, pace, seed=seed),
+            *foreign_crews(DEMO_SITES, seed=seed),
+        ]
     codes = _codes(options)
     return mass_crews(
         codes,
