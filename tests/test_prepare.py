@@ -11,7 +11,7 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from apps.sites import commands
 from apps.sites.models import MqttConnection
-from apps.telemetry.partitions import existing
+from apps.telemetry.partitions import READINGS
 from project.management.commands.prepare import LOCK_KEY, ensure_administrator
 
 
@@ -43,7 +43,7 @@ def test_it_makes_everything_ready_and_may_be_repeated(
     assert "administrator admin created" in outputs[0]
     assert "administrator admin unchanged" in outputs[1]
     assert not PeriodicTask.objects.get(name="guardiano: gone").enabled
-    assert len(existing()) >= 4
+    assert len(READINGS.existing()) >= 4
     assert MqttConnection.objects.filter(is_enabled=True).count() == 3
     assert len(asked) == 3
 
