@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from apps.alerts import sending
+from apps.sites import publish_requests, trials
 from embedded.broker import Broker
 from tests.browser import (  # noqa: F401 (fixtures)
     chromium,
@@ -14,6 +16,14 @@ from tests.browser import (  # noqa: F401 (fixtures)
     problems,
 )
 from tests.system import System
+
+
+@pytest.fixture
+def nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that call everything: no worker is there, and nothing leaves here."""
+    monkeypatch.setattr(trials, "TAKE_WITHIN_S", 0)
+    monkeypatch.setattr(publish_requests, "QUEUE_S", 0)
+    monkeypatch.setattr(sending, "send_test", lambda _channel: None)
 
 
 @pytest.fixture(scope="session")

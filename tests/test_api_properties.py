@@ -35,7 +35,7 @@ EXAMPLES = 10  # of each operation, beside the boundaries; a live run makes far 
 # Not here: `positive_data_acceptance`, since no schema can say which names are time
 # zones or which hosts exist; and a health that is not well answers 503 by contract.
 # The cast is only asked for when the first case is made, too late for a database.
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("nobody_waits")]
 
 CHECKS = [
     status_code_conformance,

@@ -124,6 +124,7 @@ ROUTES = {
     "mqtt/sites/<int:site_id>/stop/": Route({"POST": CONTROL}, id_of="site"),
     "mqtt/sites/<int:site_id>/status/": Route({"GET": READ}, id_of="site"),
     "mqtt/sites/<int:site_id>/events/": Route({"GET": READ}, id_of="site"),
+    "mqtt/sites/<int:site_id>/messages/watch/": Route({"POST": READ}, id_of="site"),
     "mqtt/sites/<int:site_id>/publish/": Route(
         {"POST": PUBLISH}, id_of="site", body={"topic": "else/where", "message": "x"}
     ),
@@ -179,6 +180,9 @@ ROUTES = {
         {"GET": READ, "PATCH": ADMINISTER}, id_of="datalogger"
     ),
     "mqtt/dataloggers/<int:datalogger_id>/uptime/": Route(
+        {"GET": READ}, id_of="datalogger"
+    ),
+    "mqtt/dataloggers/<int:datalogger_id>/presence/": Route(
         {"GET": READ}, id_of="datalogger"
     ),
     "mqtt/sensors/<int:sensor_id>/": Route(
@@ -295,6 +299,7 @@ def test_no_address_of_the_api_is_missing_here():
     assert set(ROUTES) == set(all_addresses(urlpatterns))
 
 
+@pytest.mark.usefixtures("nobody_waits")
 @pytest.mark.parametrize("target", ["north", "hidden", "missing"])
 @pytest.mark.parametrize("person", PEOPLE)
 def test_everybody_gets_exactly_what_is_theirs(person, target, people, targets):
