@@ -26,7 +26,6 @@ from embedded.valkey import Valkey
 
 ROOT = Path(__file__).resolve().parent.parent
 ADMIN = ("root", "Correct-Horse-9")
-INSTANCE = "test_back"
 
 # What a thing usually takes, times ten, on a machine that does other work as well.
 PATIENCE_S = 30.0
@@ -115,6 +114,7 @@ class System:
         self.folder = folder
         self.valkey = Valkey(folder / "valkey")
         self.database = f"system_{uuid4().hex[:10]}"
+        self.instance = self.database
         self.port = free_port()
         self.processes: dict[str, Process] = {}
         self._workers = workers
@@ -130,7 +130,9 @@ class System:
             "PATH": f"{bin_dir}:{os.environ['PATH']}",
             "DATABASE_URL": self.dsn,
             "REDIS_URL": self.valkey.url,
-            "MQTT_INSTANCE_ID": INSTANCE,
+            # Two systems on one broker with the same client ids take each other's
+            # sessions, with the messages in them: a test lost 198 that way.
+            "MQTT_INSTANCE_ID": self.instance,
             "ADMIN_USERNAME": ADMIN[0],
             "ADMIN_PASSWORD": ADMIN[1],
             "RECONCILE_INTERVAL": "3",

@@ -15,7 +15,7 @@ from embedded.broker import Broker
 from embedded.ports import free_port
 from tests.fakebroker import FakeBroker
 from tests.mqtt import Peer
-from tests.system import INSTANCE, System, until
+from tests.system import System, until
 
 pytestmark = pytest.mark.system
 
@@ -67,7 +67,7 @@ def test_the_session_at_the_old_broker_is_ended_in_the_background(
     configure(system, site, broker_port=broker.port)
     system.wait_status(site, "connected")
 
-    client_id = f"site_{site['id']}_{INSTANCE}"
+    client_id = f"site_{site['id']}_{system.instance}"
 
     def is_ended() -> bool:
         """Ask the old broker for the session; asking does not end it."""

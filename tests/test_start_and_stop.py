@@ -10,7 +10,7 @@ import pytest
 from embedded.broker import Broker
 from embedded.ports import free_port
 from tests.mqtt import Peer
-from tests.system import INSTANCE, System, until
+from tests.system import System, until
 
 pytestmark = pytest.mark.system
 
@@ -178,7 +178,7 @@ def test_a_second_client_with_our_id_is_called_by_its_name(
     site = system.make_site("Fought over", own_broker.port)
     system.connect(site)
 
-    with Peer(own_broker.port, client_id=f"site_{site['id']}_{INSTANCE}"):
+    with Peer(own_broker.port, client_id=f"site_{site['id']}_{system.instance}"):
         seen = system.wait_status(site, "error", "duplicate_client_id", 90)
 
     assert seen["next_retry_at"] is not None  # a cooldown instead of a fight
