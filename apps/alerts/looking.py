@@ -156,7 +156,8 @@ def _devices(
                 changes=max(changes.get(row.pk, 0), again.get(row.pk, 0)),
             ),
             site_id=row.site_id,
-            subject=str(row),
+            # "gateway" is in the sentence already.
+            subject=row.label or row.number if isinstance(row, Gateway) else str(row),
             cause=row.offline_cause,
         )
         for row in rows

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, path
 
-from apps.sites import api, publish_api, trial_api
+from apps.sites import api, publish_api, tail_api, trial_api
 from apps.sites.health_api import HealthView, LiveView, ReadyView
 
 urlpatterns: list[URLPattern] = [
@@ -25,6 +25,7 @@ urlpatterns: list[URLPattern] = [
     path("mqtt/sites/<int:site_id>/resubscribe/", trial_api.Resubscribe.as_view()),
     path("mqtt/sites/<int:site_id>/status/", api.SiteStatus.as_view()),
     path("mqtt/sites/<int:site_id>/events/", api.SiteEvents.as_view()),
+    path("mqtt/sites/<int:site_id>/messages/watch/", tail_api.Watch.as_view()),
     path("mqtt/sites/<int:site_id>/publish/", publish_api.Publish.as_view()),
     path("mqtt/sites/<int:site_id>/commands/", publish_api.CommandList.as_view()),
     path(

@@ -117,7 +117,9 @@ def connection_configure(
     tls_client_key: str | None = None,
     topics: Sequence[TopicSetting] | None = None,
 ) -> MqttConnection:
-    """Store new settings; a running connection is swapped to them at once.
+    """Store new settings; a running connection follows them at once.
+
+    Other topics alone are changed on the link that is there; it stays connected.
 
     Args:
         connection: the row to change.
@@ -126,6 +128,8 @@ def connection_configure(
         tls_client_key: the client's private key (PEM).
         topics: all filters from now on; None keeps them as they are.
     """
+    has_secrets = password is not None or tls_client_key is not None
+    is_same = all(getattr(connection, name) == new for name, new in fields.items())
     with transaction.atomic():
         for name, value in fields.items():
             setattr(connection, name, value)
@@ -145,7 +149,7 @@ def connection_configure(
         )
         if topics is not None:
             _replace_topics(connection, topics)
-        connection_changed(connection)
+        connection_changed(connection, is_same_link=is_same and not has_secrets)
     return connection
 
 
@@ -168,12 +172,19 @@ def _replace_topics(connection: MqttConnection, topics: Sequence[TopicSetting]) 
     )
 
 
-def connection_changed(connection: MqttConnection) -> None:
-    """After any change of settings: void old reports, and swap a running connection."""
+def connection_changed(
+    connection: MqttConnection, *, is_same_link: bool = False
+) -> None:
+    """After any change of settings: void old reports, have the connection follow.
+
+    `is_same_link`: nothing but topics or the time zone changed. The owner then keeps
+    the link; calling it `connecting` would make its devices unknown for no reason.
+    """
     bump_generation(connection)
     if not connection.is_enabled:
         return
-    change_status(connection, status=Status.CONNECTING)
+    if not (is_same_link and connection.status == Status.CONNECTED):
+        change_status(connection, status=Status.CONNECTING)
     site_id = connection.site_id
     transaction.on_commit(lambda: apply_desired(site_id, is_enabled=True))
 
@@ -189,7 +200,9 @@ def site_update(site: Site, *, fields: Mapping[str, Any]) -> Site:
             setattr(site, name, value)
         site.save()
         if (site.code, site.timezone) != (before.code, before.timezone):
-            connection_changed(connection_of(site))
+            connection_changed(
+                connection_of(site), is_same_link=site.code == before.code
+            )
     return site
 
 

@@ -11,5 +11,7 @@ urlpatterns = [
     path("status", streams.status),
     path("sites/<int:site_id>/", streams.site, name="site"),
     path("sites/<int:site_id>", streams.site),
+    path("sites/<int:site_id>/messages/", streams.messages, name="messages"),
+    path("sites/<int:site_id>/messages", streams.messages),
     re_path("", not_found),
 ]

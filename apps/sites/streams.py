@@ -25,5 +25,13 @@ def site_stream_channels(user: User, site_id: int) -> frozenset[str] | None:
     return frozenset({events.site_channel(site_id)})
 
 
+def messages_stream_channels(user: User, site_id: int) -> frozenset[str] | None:
+    """Return where a site's messages come, for as long as somebody asks for them."""
+    if not Site.objects.visible_to(user).filter(pk=site_id).exists():
+        return None
+    return frozenset({events.messages_channel(site_id)})
+
+
 status = stream_view(status_stream_channels)
 site = stream_view(site_stream_channels)
+messages = stream_view(messages_stream_channels)

@@ -105,7 +105,7 @@ def _take_back(row: DiscoveredTopic) -> None:
         connection = services.connection_of(row.site)
         relative = row.topic.removeprefix(f"{row.site.code}/")
         if connection.topics.filter(pattern=relative).delete()[0]:
-            services.connection_changed(connection)
+            services.connection_changed(connection, is_same_link=True)
         row.has_own_filter = False
 
 

@@ -47,5 +47,5 @@ def subscribe_to(site: Site, topic: str) -> bool:
     MqttTopic.objects.update_or_create(
         connection=connection, pattern=relative, defaults={"is_active": True}
     )
-    services.connection_changed(connection)
+    services.connection_changed(connection, is_same_link=True)
     return True

@@ -7,7 +7,13 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from apps.core.errors import DomainError
-from apps.sites.models import Site, Status, validate_code, validate_timezone
+from apps.sites.models import (
+    MqttConnection,
+    Site,
+    Status,
+    validate_code,
+    validate_timezone,
+)
 from apps.sites.patterns import DEFAULT_PATTERNS, problem_with_pattern
 from apps.sites.recording import record
 from apps.sites.services import (
@@ -174,15 +180,15 @@ def test_a_stopped_connection_stays_stopped_and_silent(
 
 
 @pytest.mark.parametrize(
-    ("fields", "follows"),
+    ("fields", "commands"),
     [
-        ({"code": "other"}, True),
-        ({"timezone": "Europe/Rome"}, True),
-        ({"name": "Other"}, False),
+        ({"code": "other"}, ["check_site_presence", "ensure"]),
+        ({"timezone": "Europe/Rome"}, ["ensure"]),
+        ({"name": "Other"}, []),
     ],
 )
 def test_a_change_of_the_site_that_messages_depend_on_reaches_the_worker(
-    north, sent, fields, follows, django_capture_on_commit_callbacks
+    north, sent, fields, commands, django_capture_on_commit_callbacks
 ):
     row = running(north)
     generation = row.generation
@@ -191,8 +197,27 @@ def test_a_change_of_the_site_that_messages_depend_on_reaches_the_worker(
         site_update(north, fields=fields)
 
     row.refresh_from_db()
-    assert sent.names == (["check_site_presence", "ensure"] if follows else [])
-    assert (row.generation > generation) is follows
+    assert sent.names == commands
+    assert (row.generation > generation) is bool(commands)
+
+
+@pytest.mark.parametrize("status", [Status.CONNECTED, Status.ERROR])
+def test_other_topics_alone_leave_a_link_that_is_up_connected(
+    north, sent, status, django_capture_on_commit_callbacks
+):
+    row = running(north)
+    MqttConnection.objects.filter(pk=row.pk).update(status=status)
+    row.refresh_from_db()
+    same = {"broker_host": row.broker_host, "broker_port": row.broker_port}
+
+    with django_capture_on_commit_callbacks(execute=True):
+        connection_configure(row, fields=same, topics=[TopicSetting("a/#")])
+
+    row.refresh_from_db()
+    is_up = status == Status.CONNECTED
+    # A link that is tried again is news; its devices are not unknown for new topics.
+    assert row.status == (Status.CONNECTED if is_up else Status.CONNECTING)
+    assert sent.names == ["ensure"]
 
 
 # -- patterns ------------------------------------------------------------------
