@@ -156,8 +156,7 @@ def _devices(
                 changes=max(changes.get(row.pk, 0), again.get(row.pk, 0)),
             ),
             site_id=row.site_id,
-            # "gateway" is in the sentence already.
-            subject=row.label or row.number if isinstance(row, Gateway) else str(row),
+            subject=str(row),
             cause=row.offline_cause,
         )
         for row in rows

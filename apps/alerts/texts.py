@@ -36,7 +36,8 @@ def sentence(alert: Alert, event: str) -> str:
     """Return one line about an alert, such as a digest's."""
     words = {
         "site": one_line(alert.site.name),
-        "subject": one_line(alert.subject),
+        # A gateway without a label is called "gateway 1"; so says the sentence.
+        "subject": one_line(alert.subject).removeprefix("gateway "),
         "since": _at_site(alert.opened_at, alert),
     }
     if event == AlertEvent.CLOSED:

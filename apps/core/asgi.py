@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.base import BaseHandler
+from django.http import FileResponse
 
 from apps.core import sse, web_vitals
 from apps.core.crew import Crew
@@ -20,24 +21,30 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponseBase
 
 STREAMS = "/events/"
-# An answer takes milliseconds; a thousand clients that return at once wait in line.
-ANSWERS_AT_ONCE = 4
+# A beginning takes milliseconds; a thousand clients that return at once wait in line.
+BEGINNINGS_AT_ONCE = 4
+# Some answers wait for a broker (10 s), so more than the processors could work on; each
+# may need a database connection, and PostgreSQL has a hundred for everybody.
+ANSWERS_AT_ONCE = 24
+REST_S = 20.0
 
 
 class StreamAwareHandler(ASGIHandler):
-    """Django's handler, with two additions.
+    """Django's handler, with three additions.
 
     Django gives each request a thread of its own until its response has ended: a stream
     here borrows one until it has begun (all synchronous middleware and the view in one
-    go). And streams end when the server is told to exit, instead of holding it up for
-    as long as it is willing to wait.
+    go). Other requests borrow one as well, and find a database connection in it. And
+    streams end when the server is told to exit, instead of holding it up for as long as
+    it is willing to wait.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._beginnings = BaseHandler()
-        self._beginnings.load_middleware(is_async=False)
-        self._crew = Crew(ANSWERS_AT_ONCE, "stream-begin")
+        self._synchronous = BaseHandler()
+        self._synchronous.load_middleware(is_async=False)
+        self._beginners = Crew(BEGINNINGS_AT_ONCE, "stream-begin")
+        self._crew = Crew(ANSWERS_AT_ONCE, "answer", rest_s=REST_S)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 (ASGI)
         if scope["type"] == "lifespan":
@@ -48,13 +55,16 @@ class StreamAwareHandler(ASGIHandler):
             await super().__call__(scope, receive, send)
 
     async def run_get_response(self, request: HttpRequest) -> HttpResponseBase:
-        if not request.path_info.startswith(STREAMS):
-            return await super().run_get_response(request)
-        await sse.manager().ready()
-        begin = partial(self._beginnings.get_response, request)
-        response: HttpResponseBase = await self._crew.run(begin)
-        # As Django's own: the sender of `request_finished`.
+        answer = partial(self._synchronous.get_response, request)
+        crew = self._crew
+        if request.path_info.startswith(STREAMS):
+            await sse.manager().ready()
+            crew = self._beginners
+        response: HttpResponseBase = await crew.run(answer)
+        # As Django's own: the sender of `request_finished`, and files in large pieces.
         response._handler_class = self.__class__  # type: ignore[attr-defined]
+        if isinstance(response, FileResponse):
+            response.block_size = self.chunk_size
         return response
 
 

@@ -34,6 +34,11 @@ def site_channel(site_id: int) -> str:
     return f"site-{site_id}"
 
 
+def messages_channel(site_id: int) -> str:
+    """Return where a site's messages are shown while somebody watches them."""
+    return f"site-{site_id}-messages"
+
+
 def user_channel(user_id: int) -> str:
     return f"status-user-{user_id}"
 

@@ -98,3 +98,8 @@ def trial_key(trial_id: int) -> str:
 def trial_answers_key(trial_id: int) -> str:
     """Return the list of what the worker says about a test (JSON, with a TTL)."""
     return f"guardiano:trial:{trial_id}:answers"
+
+
+def tail_key(site_id: int) -> str:
+    """Return the key that is there while somebody watches a site's messages."""
+    return f"guardiano:tail:{site_id}"

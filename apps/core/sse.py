@@ -40,7 +40,7 @@ RECHECK_LIMIT_S = 10.0
 RECHECK_AGAIN_S = 5.0
 TRUSTED_FOR_S = 40.0
 
-RESYNC = sse_encode_event("resync", "{}").encode()  # refetch; nothing was heard, or lost
+RESYNC = sse_encode_event("resync", "{}").encode()  # refetch: something was lost
 AWAY = sse_encode_event("away", "{}").encode()  # nothing is heard until a `resync`
 
 

@@ -94,7 +94,7 @@ async def _body(permit: Permit, *, is_return: bool) -> AsyncGenerator[bytes, Non
     """Yield a stream's bytes, the first ones at once.
 
     The id makes a browser that was cut off say so when it returns: what happened
-    meanwhile is lost, so it is told to refetch. While Redis is away it is told that, too.
+    meanwhile is lost, so it is told to refetch. It is also told that Redis is away.
     """
     first = f"retry: {random.randint(*RETRY_MS)}\nid: 1\n\n".encode()  # noqa: S311 (no secret)
     if is_return:

@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import threading
+from collections.abc import Callable
 
 from apps.core import sse, vitals
 from apps.core.redis import RedisError
@@ -25,13 +26,20 @@ def start() -> threading.Event:
 def _say_until(stop: threading.Event) -> None:
     node = f"web{os.getpid()}@{socket.gethostname()}"
     while True:
-        try:
-            vitals.say(vitals.WEB, node, {"sse_clients": len(sse.manager().streams)})
-        except RedisError:
-            log.debug("vitals not said: Redis is away")  # each scrape says so too
+        _try(
+            lambda: vitals.say(
+                vitals.WEB, node, {"sse_clients": len(sse.manager().streams)}
+            )
+        )
         if stop.wait(vitals.SAY_EVERY_S):
             break
+    _try(lambda: vitals.forget(vitals.WEB, node))
+
+
+def _try(call: Callable[[], object]) -> None:
     try:
-        vitals.forget(vitals.WEB, node)
+        call()
     except RedisError:
-        log.debug("vitals not taken back: Redis is away")
+        log.debug("vitals not said: Redis is away")  # each scrape says so too
+    except Exception:  # a thread's border: it must not end for one failure
+        log.exception("vitals not said")

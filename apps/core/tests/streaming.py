@@ -123,6 +123,12 @@ class EventClient:
     def next(self, *, within: float = PATIENCE_S) -> Received:
         return self._received.get(timeout=within)
 
+    def next_but(self, *passed_over: Received) -> Received:
+        """What arrives next and is none of these."""
+        while (found := self.next()) in passed_over:
+            pass
+        return found
+
     def all(self, *, during: float) -> list[Received]:
         """What arrives in the next so many seconds, and what has arrived already."""
         time.sleep(during)

@@ -82,10 +82,16 @@ def test_the_work_sees_its_callers_context() -> None:
 
 
 def test_a_crew_that_nobody_needs_goes_home() -> None:
-    crew = Crew(3, "soon-gone")
+    crew: Crew | None = Crew(3, "soon-gone", rest_s=60)
+
+    async def scenario() -> None:
+        assert crew is not None
+        await asyncio.gather(*(crew.run(lambda: time.sleep(0.05)) for _ in range(9)))
+
+    asyncio.run(scenario())
     assert _threads_named("soon-gone") == 3
 
-    del crew
+    crew = None
     gc.collect()
 
     wait_for(lambda: _threads_named("soon-gone") == 0)
@@ -93,6 +99,52 @@ def test_a_crew_that_nobody_needs_goes_home() -> None:
 
 def _threads_named(name: str) -> int:
     return sum(thread.name.startswith(name) for thread in threading.enumerate())
+
+
+def test_who_has_rested_long_enough_goes_home_and_is_replaced() -> None:
+    crew = Crew(2, "tired", rest_s=0.05)
+
+    assert asyncio.run(crew.run(lambda: 1)) == 1
+    wait_for(lambda: _threads_named("tired") == 0)
+
+    assert asyncio.run(crew.run(lambda: 2)) == 2
+
+
+def test_one_after_the_other_is_work_for_one() -> None:
+    crew = Crew(8, "alone", rest_s=60)
+
+    async def scenario() -> set[str]:
+        return {
+            await crew.run(lambda: threading.current_thread().name) for _ in range(20)
+        }
+
+    assert len(asyncio.run(scenario())) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_kept_connection_survives_a_restart_of_the_server() -> None:
+    def backend() -> int:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            (pid,) = cursor.fetchone()
+        return int(pid)
+
+    async def scenario() -> tuple[int, int, int]:
+        crew = Crew(1, "kept", rest_s=60)
+        before, again = await crew.run(backend), await crew.run(backend)
+        await asyncio.to_thread(_end_backend, before)
+        return before, again, await crew.run(backend)
+
+    before, again, after = asyncio.run(scenario())
+
+    assert before == again != after
+
+
+def _end_backend(pid: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
+    connection.close()
+    wait_for(lambda: not _still_there({pid}))
 
 
 @pytest.mark.django_db(transaction=True)

@@ -271,9 +271,8 @@ def test_a_command_that_no_worker_takes_is_withdrawn_before_it_says_so(
     superuser, north, monkeypatch
 ):
     running(north)
-    with worker(monkeypatch) as crew:
-        monkeypatch.setattr(crew, "send_task", lambda *_, **__: None)
-        monkeypatch.setattr("celery.current_app.send_task", crew.send_task)
+    with monkeypatch.context() as patch:
+        patch.setattr("celery.current_app.send_task", lambda *_, **__: None)
         answer = publish(superuser, north)
 
     assert (answer.status_code, answer.json()["code"]) == (503, "no_worker")
