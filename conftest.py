@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import os
+
 import hypothesis
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 from pytest_django.fixtures import Settings
 
 from apps.sites.models import MemberRole, Site, SiteMember, Visibility
 from apps.sites.services import site_create
+from project.celery import app
+
+# Of several pytest processes (xdist) each has its own database; and its own Redis number.
+_worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+if _worker:
+    _server, _, _number = settings.REDIS_URL.rpartition("/")
+    _own = f"{_server}/{int(_number or 0) + 1 + int(_worker.removeprefix('gw'))}"
+    os.environ["REDIS_URL"] = settings.REDIS_URL = app.conf.broker_url = _own
 
 # A machine under load is no bug, and a test run leaves nothing in the tree.
 hypothesis.settings.register_profile("guardiano", deadline=None, database=None)

@@ -39,8 +39,18 @@ def run_tests(root: Path, arguments: Sequence[str]) -> int:
         # What the user has set must not decide whether a test passes.
         clean = without_settings(root, os.environ)
         environ = process_environ(root, clean, variables)
-        command = [sys.executable, "-m", "pytest", *arguments]
+        command = [sys.executable, "-m", "pytest", *_at_once(arguments), *arguments]
         return _run(command, root, environ)
+
+
+def _at_once(arguments: Sequence[str]) -> list[str]:
+    """Run the whole suite in two processes; a chosen part of it in one.
+
+    Most of it waits for processes, brokers and browsers: two halve the time. A file
+    stays with one of them, since its tests share what its fixtures started.
+    """
+    is_whole = all(argument.startswith("-") for argument in arguments)
+    return ["-n", "2", "--dist", "loadfile"] if is_whole else []
 
 
 def _start_servers(stack: ExitStack) -> dict[str, str]:
