@@ -1,6 +1,6 @@
 """How long the pages take, with 300 sites x 20 dataloggers x 10 sensors.
 
-    DATABASE_URL=… REDIS_URL=… .venv/bin/python -m bench.pages [--sites 300] [--clients 1]
+    DATABASE_URL=… REDIS_URL=… .venv/bin/python -m bench.pages [--sites 300]
 
 The database and the Redis must be scratch ones: the first run fills them (a minute).
 Times are uvicorn's, from request to last byte over loopback; sizes are as transferred,
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import re
 import statistics
 import subprocess
@@ -29,21 +30,17 @@ from embedded.ports import free_port
 ROOT = Path(__file__).resolve().parent.parent
 LOGIN = {"username": "bench", "password": "Correct-Horse-9"}
 GOAL_MS, GOAL_KB = 150, 100
+CHART_KB = 100  # uPlot and what draws with it, on the pages of devices alone
 
 
 def main() -> int:
     options = parse()
     env = os.environ | {"ADMIN_USERNAME": "bench", "ADMIN_PASSWORD": LOGIN["password"]}
-    env |= {"LOG_LEVEL": "WARNING"}
+    env |= {"LOG_LEVEL": "ERROR"}
     run("prepare", env=env)
     sizes = (options.sites, options.dataloggers, options.sensors)
-    run(
-        "shell",
-        "--no-imports",
-        "-c",
-        f"from bench.pages import fill; fill{sizes}",
-        env=env,
-    )
+    script = f"from bench.pages import *; fill{sizes}; pretend()"
+    run("shell", "--no-imports", "-c", script, env=env)
     with server(env) as url, httpx.Client(base_url=url, timeout=60) as client:
         log_in(client)
         pages = [measure(client, path, options) for path in paths(client)]
@@ -109,6 +106,11 @@ def paths(client: httpx.Client) -> list[str]:
     first = re.search(r'href="(/sites/\d+/)"', client.get("/").text)
     assert first
     more = ["/alerts/"] if client.get("/alerts/").status_code == 200 else []
+    devices = re.findall(
+        r'href="(/(?:dataloggers|sensors)/\d+/)"', client.get(first[1]).text
+    )
+    kinds = ("/dataloggers/", "/sensors/")
+    more += [next(path for path in devices if path.startswith(kind)) for kind in kinds]
     return ["/", "/?q=site+2&status=error", first[1], *more, "/nowhere/"]
 
 
@@ -133,7 +135,9 @@ def measure(client: httpx.Client, path: str, options: argparse.Namespace) -> boo
         f"{path:28} median {middle:6.1f} ms  worst {worst:6.1f} ms  "
         f"page {size / 1e3:6.1f} kB  first visit {total / 1e3:6.1f} kB"
     )
-    return middle < GOAL_MS and total < GOAL_KB * 1000
+    has_chart = path.startswith(("/dataloggers/", "/sensors/"))
+    most_kb = GOAL_KB + CHART_KB * has_chart
+    return middle < GOAL_MS and total < most_kb * 1000
 
 
 def transferred(client: httpx.Client, path: str) -> tuple[int, int]:
@@ -224,6 +228,45 @@ def fill(sites: int, dataloggers: int, sensors: int) -> None:
             for n in range(sensors)
         ),
         batch_size=5_000,
+    )
+
+
+def pretend() -> None:
+    """Speak for workers: leases for an hour, reports with half an hour of counts."""
+    from datetime import timedelta
+
+    from django.utils import timezone  # after django.setup
+
+    from apps.sites import reports
+    from apps.sites.leases import take
+    from apps.sites.models import MqttConnection, ShardLease
+
+    now, chance = timezone.now(), random.Random(7)
+    for shard in (0, 1):
+        take(shard, "bench@pages")
+    ShardLease.objects.update(expires_at=now + timedelta(hours=1))
+    epochs = dict(ShardLease.objects.values_list("shard", "epoch"))
+    reports.store(
+        (
+            reports.Report(
+                connection_id=row.pk,
+                site_id=row.site_id,
+                generation=row.generation,
+                epoch=epochs[row.site_id % 2],
+                seq=1,
+                status=row.status,
+                reason=row.reason,
+                detail="",
+                at=now,
+                owner="bench@pages",
+                shard=row.site_id % 2,
+                last_message_at=now,
+                topics=("a/+/heartbeat",) * 9,
+                per_minute=tuple(chance.choices(range(200), k=30)),
+            )
+            for row in MqttConnection.objects.exclude(status="disconnected")
+        ),
+        ttl_s=3600,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 import dj_database_url
@@ -136,6 +137,12 @@ TIME_ZONE = "UTC"
 
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
+# uPlot comes with this wheel; its Python is never imported.
+_YOUPLOT = find_spec("youplot")
+STATICFILES_DIRS = [
+    ("vendor/uplot", str(Path(folder) / "vendor"))
+    for folder in (_YOUPLOT and _YOUPLOT.submodule_search_locations) or ()
+]
 WHITENOISE_USE_FINDERS = True  # a fresh clone serves its assets without collectstatic
 WHITENOISE_AUTOREFRESH = DEBUG
 

@@ -21,6 +21,7 @@ from playwright.sync_api import (
     BrowserContext,
     ConsoleMessage,
     Page,
+    expect,
     sync_playwright,
 )
 
@@ -29,6 +30,7 @@ from tests.system import ADMIN, System
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 HOW_TO_GET = "no chromium on PATH: apt-get install chromium"
 WAIT_MS = 30_000
+expect.set_options(timeout=WAIT_MS)
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 360, "height": 740}
 

@@ -44,12 +44,13 @@ class FakeBroker:
 
     def send(self, mid: int, topic: str, payload: bytes, *, dup: bool = False) -> None:
         """Send a QoS 1 PUBLISH to the connected client."""
+        self.send_raw(publish(mid, topic.encode(), payload, dup=dup))
+
+    def send_raw(self, data: bytes) -> None:
+        """Send any bytes to the connected client."""
         assert self._subscribed.wait(30)
         assert self._client is not None
-        name = topic.encode()
-        body = struct.pack("!H", len(name)) + name + struct.pack("!H", mid) + payload
-        head = (PUBLISH << 4) | (8 if dup else 0) | (1 << 1)
-        self._client.sendall(bytes([head]) + _length(len(body)) + body)
+        self._client.sendall(data)
 
     def cut(self) -> None:
         """Drop the client without a word."""
@@ -80,7 +81,12 @@ class FakeBroker:
         if not head:
             return False
         body = _exactly(client, _read_length(client))
-        kind = head[0] >> 4
+        self.answer(client, head[0], body)
+        return True
+
+    def answer(self, client: socket.socket, head: int, body: bytes) -> None:
+        """Answer one packet; a hostile broker overrides it."""
+        kind = head >> 4
         if kind == CONNECT:
             self.greetings.append(body)
             client.sendall(b"\x20\x02\x00\x00")
@@ -97,14 +103,13 @@ class FakeBroker:
             client.sendall(b"\xb0\x02" + body[:2])
         elif kind == PINGREQ:
             client.sendall(b"\xd0\x00")
-        elif kind == PUBLISH and head[0] & 0x06:
+        elif kind == PUBLISH and head & 0x06:
             self._confirm(client, body)
         elif kind == PUBACK:
             mid = struct.unpack("!H", body)[0]
             if self._on_puback is not None:
                 self._on_puback(mid)
             self.pubacks.append(mid)
-        return True
 
     def _confirm(self, client: socket.socket, body: bytes) -> None:
         size = struct.unpack("!H", body[:2])[0]
@@ -112,6 +117,13 @@ class FakeBroker:
         self.published.append(topic)
         if topic not in self.withheld:
             client.sendall(b"\x40\x02" + body[2 + size : 4 + size])
+
+
+def publish(mid: int, topic: bytes, payload: bytes, *, dup: bool = False) -> bytes:
+    """Return a QoS 1 PUBLISH of MQTT 3.1.1."""
+    body = struct.pack("!H", len(topic)) + topic + struct.pack("!H", mid) + payload
+    head = (PUBLISH << 4) | (8 if dup else 0) | (1 << 1)
+    return bytes([head]) + _length(len(body)) + body
 
 
 def _filters(body: bytes) -> int:

@@ -29,6 +29,7 @@ from workers.connection import Snapshot
 from workers.flow import Flow
 from workers.inbox import Inboxes
 from workers.metrics import WorkerMetrics
+from workers.tail import Tail
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ class Reporter:
         self._telemetry_seq: dict[int, int] = {}
         self._last_message: dict[int, datetime] = {}
         self._flow = Flow()
+        self.tail = Tail()
 
     # -- other threads ---------------------------------------------------------
 
@@ -236,10 +238,12 @@ class Reporter:
             values, self._values = self._values, {}
             presence, self._presence = self._presence, []
             answered, self._answered = self._answered, []
+            sites = {snapshot.site_id for snapshot, _ in self._latest.values()}
         for site_id, moved in values.items():
             self._emit_values(site_id, moved)
         broadcast(presence)
         announce(answered, CommandState.ANSWERED)
+        self.tail.flush(sites)
 
     def _emit_values(
         self, site_id: int, moved: dict[int, tuple[float | str | None, int]]

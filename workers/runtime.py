@@ -92,6 +92,7 @@ class Runtime:
                 committed=self.reporter.committed,
                 fenced=self.keeper.was_fenced,
                 timed=metrics.committed_after,
+                shown=self.reporter.tail.offer,
             )
             for inbox in self.inboxes.each
         ]

@@ -66,6 +66,7 @@ class Writer:
         committed: Callable[[Written], None],
         fenced: Callable[[set[int]], None],
         timed: Callable[[float], None],
+        shown: Callable[[list[Entry]], None],
     ) -> None:
         """Prepare a writer.
 
@@ -77,6 +78,7 @@ class Writer:
             committed: takes what a batch changed.
             fenced: takes the shards that have a newer owner.
             timed: takes how many seconds a batch took, up to its commit.
+            shown: takes a stored batch, for people who watch.
         """
         self._inbox = inbox
         self._epochs = epochs
@@ -85,6 +87,7 @@ class Writer:
         self._committed = committed
         self._fenced = fenced
         self._timed = timed
+        self._shown = shown
         self._ingest = Ingest()
         self._rules = RuleBook()
         self._stop = threading.Event()
@@ -184,6 +187,7 @@ class Writer:
                 self._timed(time.monotonic() - began)
                 self._acknowledge([entry.message for entry in entries])
                 self._committed(written)
+                self._shown(entries)
                 return
 
     def _divide(self, entries: list[Entry], error: Exception) -> None:

@@ -139,12 +139,20 @@ def uptime_percentages(
 
 def outages(datalogger_id: int, within: Window) -> QuerySet[PresencePeriod]:
     """Return the times offline that reach into the window, newest first."""
+    return periods(datalogger_id, within.since, within.until).filter(
+        presence=Presence.OFFLINE
+    )
+
+
+def periods(
+    datalogger_id: int, since: datetime, until: datetime
+) -> QuerySet[PresencePeriod]:
+    """Return the periods that reach into this time, newest first."""
     return (
         PresencePeriod.objects.filter(
-            Q(ended_at=None) | Q(ended_at__gt=within.since),
+            Q(ended_at=None) | Q(ended_at__gt=since),
             datalogger_id=datalogger_id,
-            presence=Presence.OFFLINE,
-            started_at__lt=within.until,
+            started_at__lt=until,
         )
         .exclude(ended_at=F("started_at"))  # it went and came within one batch
         .order_by("-started_at", "-id")

@@ -64,14 +64,24 @@ def age_strings() -> dict[str, str]:
     }
 
 
+class Ages:
+    """How long ago moments were, as of now, in the language that is active now."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+        self._sentences = age_strings()
+
+    def text(self, moment: datetime) -> str:
+        """Return the age. Under a minute it counts in tens of seconds."""
+        seconds = int((self._now - moment).total_seconds())
+        if seconds < 10:  # noqa: PLR2004 (one step; also a clock that runs ahead)
+            return self._sentences["now"]
+        key, count = _steps(seconds)
+        return self._sentences[key].replace("%(n)s", str(count))
+
+
 def age_text(moment: datetime, *, now: datetime) -> str:
-    """Return how long ago a moment was. Under a minute it counts in tens of seconds."""
-    seconds = int((now - moment).total_seconds())
-    sentences = age_strings()
-    if seconds < 10:  # noqa: PLR2004 (one step; also a clock that runs ahead)
-        return sentences["now"]
-    key, count = _steps(seconds)
-    return sentences[key].replace("%(n)s", str(count))
+    return Ages(now).text(moment)
 
 
 def _steps(seconds: int) -> tuple[str, int]:

@@ -21,7 +21,7 @@ from apps.devices.selectors import (
     sensor_state,
 )
 from apps.sites.badges import Badge, badge_for, reason_in_words
-from apps.sites.models import Status
+from apps.sites.models import Reason, Status
 from apps.sites.selectors import ConnectionStatus, statuses_of, visible_connections
 
 if TYPE_CHECKING:
@@ -43,8 +43,15 @@ class Controls:
 
 @dataclass(frozen=True, slots=True)
 class DeviceCount:
+    """Dataloggers by presence."""
+
     online: int = 0
-    total: int = 0
+    offline: int = 0
+    unknown: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.online + self.offline + self.unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +76,12 @@ class SiteRow:
     def worker(self) -> str:
         """The owner's node; which process of it matters to programs only."""
         return self.state.owner.partition("/")[0]
+
+    @property
+    def rate(self) -> int | None:
+        """Messages in the last whole minute; None if nobody counted."""
+        flow = self.state.per_minute
+        return flow[-1] if flow else None
 
     @property
     def start_url(self) -> str:
@@ -111,10 +124,23 @@ def is_slow(status: str, since: datetime | None, *, now: datetime) -> bool:
     return status in _TRANSITIONAL and since is not None and now - since > SLOW_AFTER
 
 
+class Words:
+    """What many rows have in common, looked up once a page: words and addresses."""
+
+    def __init__(self) -> None:
+        self.badges = {status.value: badge_for(status) for status in Status}
+        self.reasons = {reason.value: reason_in_words(reason) for reason in Reason}
+        self._url = reverse("web:site", args=[0])
+
+    def url_of(self, site_id: int) -> str:
+        return self._url.replace("/0/", f"/{site_id}/")
+
+
 def row_of(
     connection: MqttConnection,
     state: ConnectionStatus,
     devices: DeviceCount,
+    words: Words,
     *,
     now: datetime,
 ) -> SiteRow:
@@ -125,9 +151,9 @@ def row_of(
     has_broker = bool(state.broker_host)
     return SiteRow(
         state=state,
-        url=reverse("web:site", args=[state.site_id]),
-        badge=badge_for(state.status),
-        reason=reason_in_words(state.reason),
+        url=words.url_of(state.site_id),
+        badge=words.badges[state.status],
+        reason=words.reasons[state.reason],
         since=since,
         zone=connection.site.timezone,
         devices=devices,
@@ -148,10 +174,9 @@ def site_rows(
     connections = list(visible_connections(user, site_ids))
     states = statuses_of(user, connections)
     counts = device_counts([connection.site_id for connection in connections])
+    words, none = Words(), DeviceCount()
     return [
-        row_of(
-            connection, state, counts.get(connection.site_id, DeviceCount()), now=now
-        )
+        row_of(connection, state, counts.get(state.site_id, none), words, now=now)
         for connection, state in zip(connections, states, strict=True)
     ]
 
@@ -160,9 +185,18 @@ def device_counts(site_ids: Sequence[int]) -> dict[int, DeviceCount]:
     """Count each site's dataloggers; a site without any is missing."""
     rows = Datalogger.objects.filter(site_id__in=site_ids).order_by()
     counted = rows.values("site_id").annotate(
-        total=Count("pk"), online=Count("pk", filter=Q(presence=Presence.ONLINE))
+        online=_with(Presence.ONLINE),
+        offline=_with(Presence.OFFLINE),
+        unknown=_with(Presence.UNKNOWN),
     )
-    return {row["site_id"]: DeviceCount(row["online"], row["total"]) for row in counted}
+    return {
+        row["site_id"]: DeviceCount(row["online"], row["offline"], row["unknown"])
+        for row in counted
+    }
+
+
+def _with(presence: Presence) -> Count:
+    return Count("pk", filter=Q(presence=presence))
 
 
 def with_sensors(
@@ -177,6 +211,39 @@ def with_sensors(
         replace(state, sensors=tuple(sensors.get(state.id, ())))
         for state in datalogger_states(dataloggers, now=now)
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """All the sites that somebody may see, in a few numbers."""
+
+    total: int
+    by_status: dict[str, int]
+    stopped: int
+    devices: DeviceCount
+    rate: int
+
+    @property
+    def connected(self) -> int:
+        return self.by_status[Status.CONNECTED]
+
+    @property
+    def failing(self) -> int:
+        return self.by_status[Status.ERROR]
+
+
+def summary_of(rows: Sequence[SiteRow]) -> Summary:
+    return Summary(
+        total=len(rows),
+        by_status=count_by_status(rows),
+        stopped=sum(not row.state.is_enabled for row in rows),
+        devices=DeviceCount(
+            online=sum(row.devices.online for row in rows),
+            offline=sum(row.devices.offline for row in rows),
+            unknown=sum(row.devices.unknown for row in rows),
+        ),
+        rate=sum(row.rate or 0 for row in rows),
+    )
 
 
 def count_by_status(rows: Iterable[SiteRow]) -> dict[str, int]:

@@ -24,6 +24,8 @@ def script_texts() -> dict[str, Any]:
         "nextTry": _("next try in %(n)s s"),
         "tryingNow": _("trying now"),
         "announce": _("%(site)s: %(status)s"),
+        "manyChanged": _("%(n)s sites changed"),
+        "isBack": _("Live again"),
         "startAsked": _("Start requested: %(site)s"),
         "stopAsked": _("Stop requested: %(site)s"),
         "errors": {
@@ -47,6 +49,7 @@ def row_labels() -> dict[str, str]:
         "dataloggers": _("Dataloggers"),
         "last_message": _("Last message"),
         "retry": _("will try again"),
+        "per_minute": _("Messages a minute"),
         "slow": _("No answer for 35 s. Is a worker running?"),
     }
 

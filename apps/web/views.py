@@ -9,11 +9,10 @@ from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import redirect, render
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.gzip import gzip_page
@@ -25,6 +24,9 @@ from apps.sites import selectors, services
 from apps.sites.badges import badge_for, reason_in_words
 from apps.sites.models import ConnectionEvent, MqttConnection, Site, Status
 from apps.web import rows
+from apps.web.going_back import go_back
+from apps.web.sensor_html import SensorWriter
+from apps.web.site_html import SiteWriter
 from apps.web.texts import row_labels, script_texts
 
 DATALOGGERS_PER_PAGE = 50  # with 20 sensors each a page stays under 100 KB zipped
@@ -42,17 +44,18 @@ def sites(request: HttpRequest) -> HttpResponse:
     query = request.GET.get("q", "").strip()
     wanted = request.GET.get("status", "")
     status = wanted if wanted in Status.values else ""
-    counts = rows.count_by_status(found)
+    summary = rows.summary_of(found)
+    writer = SiteWriter(now, has_titles=False)
     context = {
         "now": now,
-        "rows": [(row, row.matches(query, status)) for row in found],
+        "rows": [writer.row(row, is_shown=row.matches(query, status)) for row in found],
         "query": query,
         "status": status,
-        "chips": [(name, badge_for(name), counts[name]) for name in counts],
-        "connected": counts[Status.CONNECTED],
-        "total": len(found),
+        "chips": [
+            (name, badge_for(name), count) for name, count in summary.by_status.items()
+        ],
+        "summary": summary,
         "texts": script_texts(),
-        "labels": row_labels(),
     }
     return render(request, "web/sites.html", context)
 
@@ -67,6 +70,8 @@ def site(request: HttpRequest, site_id: int) -> HttpResponse:
     place = selectors.visible_site(request.user, site_id)
     services.connection_of(place)  # a site made in a shell may have none yet
     row = rows.site_rows(request.user, [place.pk], now=now)[0]
+    writer = SiteWriter(now, has_titles=True)
+    sensors = SensorWriter(now, place.timezone)
     dataloggers = visible_dataloggers(request.user, site=place)
     page = Paginator(dataloggers, DATALOGGERS_PER_PAGE).get_page(
         request.GET.get("page")
@@ -75,10 +80,18 @@ def site(request: HttpRequest, site_id: int) -> HttpResponse:
         "now": now,
         "site": place,
         "row": row,
+        "pieces": {
+            "data": writer.data(row),
+            "state": writer.state(row),
+            "actions": writer.actions(row),
+        },
         "events": _timeline(row.state.connection_id),
         "gateways": visible_gateways(request.user, place),
         "page": page,
-        "dataloggers": rows.with_sensors(list(page.object_list), now=now),
+        "dataloggers": [
+            (device, sensors.items(device.sensors))
+            for device in rows.with_sensors(list(page.object_list), now=now)
+        ],
         "texts": script_texts(),
         "labels": row_labels(),
     }
@@ -133,13 +146,4 @@ def _control(
         messages.error(request, words.get(error.code, words["other"]))
     else:
         messages.success(request, done % {"site": place.name})
-    return _back(request, page)
-
-
-def _back(request: HttpRequest, page: str) -> HttpResponseRedirect:
-    """Return to where the button was pressed, never to another host."""
-    target = request.POST.get("next", "")
-    is_ours = url_has_allowed_host_and_scheme(
-        target, allowed_hosts={request.get_host()}, require_https=request.is_secure()
-    )
-    return redirect(target if is_ours else page)
+    return go_back(request, page)

@@ -81,6 +81,7 @@ class Desk:
             committed=self.committed.append,
             fenced=self.note_fenced,
             timed=lambda _: None,
+            shown=lambda _: None,
         )
 
     def close(self) -> None:  # the database connection's

@@ -39,6 +39,7 @@ def test_a_mapping_is_used_without_a_restart_and_a_replay_adds_the_rest(north):
         committed=lambda _: None,
         fenced=lambda _: None,
         timed=lambda _: None,
+        shown=lambda _: None,
     )
     thread = threading.Thread(target=writer.run)
     thread.start()

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from django import template
-from django.utils import formats, timezone
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from apps.devices.models import Presence
-from apps.devices.selectors import SensorState
-from apps.web.formats import age_text, is_boolean, number_text, value_text
+from apps.devices.models import OfflineCause, Presence
+from apps.web.formats import age_text, number_text
+from apps.web.moments import iso, moment_text
 
 register = template.Library()
 
@@ -37,13 +36,7 @@ def clock(moment: datetime, zone: str = "") -> SafeString:
     )
 
 
-@register.filter
-def iso(moment: datetime | None) -> str:
-    """Return the moment as browsers read it: ISO 8601, UTC, milliseconds."""
-    if moment is None:
-        return ""
-    text = moment.astimezone(UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
+register.filter("iso", iso)
 
 
 @register.filter
@@ -52,23 +45,10 @@ def number(count: float) -> str:
 
 
 @register.filter
-def value(sensor: SensorState) -> str:
-    return value_text(sensor.current_value, is_yes_or_no=is_boolean(sensor.sensor_type))
-
-
-@register.filter
-def kind(sensor: SensorState) -> str:
-    """Return how the scripts should show new values: `text`, `boolean` or `number`."""
-    if isinstance(sensor.current_value, str):
-        return "text"
-    return "boolean" if is_boolean(sensor.sensor_type) else "number"
-
-
-@register.filter
 def presence_in_words(presence: str) -> str:
     return str(Presence(presence).label)
 
 
-def moment_text(moment: datetime, zone: str) -> str:
-    local = moment.astimezone(ZoneInfo(zone or "UTC"))
-    return f"{formats.date_format(local, 'j M Y, H:i:s')} {local.tzname()}"
+@register.filter
+def cause_in_words(cause: str) -> str:
+    return str(OfflineCause(cause).label)

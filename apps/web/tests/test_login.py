@@ -1,10 +1,20 @@
 from __future__ import annotations
 
 import pytest
+from django.core.cache import cache
 
+from apps.core.permissions import ThrottleByAddress
 from apps.web.tests.pages import page_of
 
 LOGIN = "/login/"
+
+
+@pytest.fixture(autouse=True)
+def _uncounted():
+    """Every test begins with no login counted, and leaves none."""
+    cache.clear()
+    yield
+    cache.clear()
 
 
 def test_it_sends_a_stranger_to_the_login_and_back(client, viewer):
@@ -70,3 +80,22 @@ def test_it_is_a_valid_page_without_anything_inline(client, db, language):
     assert page_of(response).problems == []
     assert "default-src 'self'" in response.headers["Content-Security-Policy"]
     assert "unsafe" not in response.headers["Content-Security-Policy"]
+
+
+def test_it_counts_attempts_together_with_the_api(client, viewer, monkeypatch):
+    monkeypatch.setitem(ThrottleByAddress.THROTTLE_RATES, "login", "3/min")
+    wrong = {"username": "viewer", "password": "wrong"}
+    right = {"username": "viewer", "password": "pw-viewer-1"}
+    client.post(LOGIN, wrong)
+    client.post("/api/v1/auth/token/", wrong, content_type="application/json")
+    client.post(LOGIN, wrong)
+
+    refused = client.post(LOGIN, right)
+
+    page = page_of(refused)
+    assert refused.status_code == 429
+    assert 0 < int(refused.headers["Retry-After"]) <= 60
+    assert "Too many attempts" in page.text
+    assert page.problems == []
+    elsewhere = client.post(LOGIN, right, REMOTE_ADDR="192.0.2.7")
+    assert elsewhere.url == "/"

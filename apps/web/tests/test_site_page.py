@@ -129,16 +129,27 @@ def test_it_counts_down_to_the_next_attempt(client, connected, viewer):
     assert page_of(client.get(url(connected))).with_attribute("data-until")
 
 
-def test_it_offers_the_administration_to_superusers_alone(
-    client, connected, superuser, operator
+def test_it_offers_each_person_what_they_may_do(
+    client, connected, superuser, operator, viewer
 ):
-    client.force_login(operator)
-    for_operator = client.get(url(connected)).content.decode()
-    client.force_login(superuser)
-    for_superuser = client.get(url(connected)).content.decode()
+    tabs = {}
+    for person in (viewer, operator, superuser):
+        client.force_login(person)
+        page = page_of(client.get(url(connected)))
+        links = {found["href"] for found in page.with_attribute("href")}
+        forms = {found.get("action") for found in page.with_attribute("method")}
+        tabs[person.username] = (
+            f"{url(connected)}commands/" in links,
+            f"{url(connected)}connection/" in links,
+            f"{url(connected)}resubscribe/" in forms,
+            f"{url(connected)}test/" in forms,
+        )
 
-    assert "/admin/" not in for_operator
-    assert f"/admin/sites/site/{connected.pk}/change/" in for_superuser
+    assert tabs == {
+        "viewer": (False, False, False, False),
+        "operator": (True, False, True, False),
+        "superuser": (True, True, True, True),
+    }
 
 
 def test_it_makes_a_connection_for_a_site_that_has_none(client, superuser):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,6 +10,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from apps.devices.models import Datalogger, Presence
+from apps.sites import selectors
 from apps.sites.models import MqttConnection, Reason, Site, Status
 from apps.sites.services import site_create
 from apps.web.tests.conftest import MARKUP, make_devices
@@ -196,3 +199,40 @@ def test_it_is_a_valid_page_without_anything_inline(client, connected, superuser
     client.force_login(superuser)
 
     assert page_of(client.get(path)).problems == []
+
+
+def test_it_shows_what_came_in_lately(client, connected, viewer, monkeypatch):
+    def with_flow(user, rows):
+        return [replace(state, per_minute=(0, 10, 1200)) for state in real(user, rows)]
+
+    real = selectors.statuses_of
+    monkeypatch.setattr("apps.web.rows.statuses_of", with_flow)
+    client.force_login(viewer)
+
+    page = page_of(client.get("/"))
+
+    assert page.with_attribute("d", "M54 15L56 15L58 1")
+    assert "1,200" in page.texts
+    assert "1,200 messages a minute" in page.texts
+
+
+def test_it_names_the_devices_that_are_missing(client, connected, viewer):
+    devices = make_devices(connected, dataloggers=4)
+    Datalogger.objects.filter(pk=devices[3].pk).update(presence=Presence.UNKNOWN)
+    client.force_login(viewer)
+
+    page = page_of(client.get("/"))
+
+    assert "1 of 4 online" in page.texts
+    assert "2 offline · 1 unknown" in page.texts
+    assert "1 of 4 dataloggers online" in page.texts
+
+
+def test_it_lets_nothing_through_the_quick_way_of_writing(client, connected, superuser):
+    Site.objects.update(name="{search} {{ x }} {0}" + MARKUP)
+    client.force_login(superuser)
+
+    response = client.get("/")
+
+    assert "{search} {{ x }} {0}" + MARKUP in page_of(response).texts
+    assert page_of(response).problems == []

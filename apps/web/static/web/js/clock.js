@@ -1,6 +1,6 @@
 // Keeps ages and countdowns moving, by the server's clock.
 
-import { ageText } from "./format.js";
+import { ageText, momentWriter } from "./format.js";
 import { fill, texts } from "./texts.js";
 
 const AGES_EVERY_S = 5; // ages under a minute move in steps of ten seconds
@@ -40,6 +40,13 @@ export function showTimes() {
   document.querySelectorAll("time[data-age]").forEach(showAge);
   document.querySelectorAll("time[data-until]").forEach(showCountdown);
 }
+
+/** Say a moment in the site's zone when somebody points at its age. */
+document.addEventListener("pointerover", ({ target }) => {
+  const time = target.closest?.("time[data-age]");
+  const zone = time?.closest("[data-zone]")?.dataset.zone;
+  if (zone) time.title = momentWriter(zone)(new Date(time.dateTime));
+});
 
 /** Move the times, and call `everySecond` after each step. */
 export function startClock(everySecond) {

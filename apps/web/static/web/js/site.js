@@ -2,8 +2,10 @@
 
 import { newAge, setMoment, serverNow } from "./clock.js";
 import { momentWriter, valueText } from "./format.js";
+import { oncePerFrame } from "./frames.js";
 import { goLive } from "./live.js";
 import { touch } from "./refresh.js";
+import { isPart, takeForms } from "./site_submit.js";
 import { texts } from "./texts.js";
 
 const REFRESH_EVERY_MS = 60000;
@@ -37,6 +39,8 @@ function draw() {
   }
   waiting.clear();
 }
+
+const askToDraw = oncePerFrame(draw);
 
 function drawSensor(element, value, date) {
   element.dataset.at = date.toISOString();
@@ -82,7 +86,7 @@ const handlers = (refresh) => ({
   telemetry(data) {
     if (data.epoch === epoch && data.seq <= lastSeq) return; // seen already
     if (hasGap(data)) refresh(Math.random() * 1000);
-    if (waiting.size === 0) requestAnimationFrame(draw);
+    askToDraw();
     for (const { sensor_id: id, value, at } of data.values) {
       waiting.set(id, { value, date: new Date(at) });
       if (!sensors.has(id)) meetStranger(`sensor ${id}`, refresh);
@@ -100,6 +104,7 @@ const handlers = (refresh) => ({
       const pill = element.querySelector("[data-slot=presence]");
       pill.className = `presence presence-${data.presence}`;
       pill.textContent = texts.presence[data.presence];
+      element.querySelector("[data-slot=cause]")?.replaceChildren(); // comes with the refetch
     } else {
       meetStranger(`${kind} ${id}`, refresh);
     }
@@ -108,9 +113,11 @@ const handlers = (refresh) => ({
 });
 
 findSensors();
-goLive(`/events/sites/${page.dataset.site}/`, REFRESH_EVERY_MS, {
+const refresh = goLive(`/events/sites/${page.dataset.site}/`, REFRESH_EVERY_MS, {
   handlers,
   onApplied: findSensors,
   onOpen() { epoch = lastSeq = undefined; },
-  isKept: (have, want) => "sensorId" in have.dataset && timeOf(have) > timeOf(want),
+  isKept: (have, want) => isPart(have)
+    || ("sensorId" in have.dataset && timeOf(have) > timeOf(want)),
 });
+takeForms(refresh);

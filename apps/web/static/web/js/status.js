@@ -1,9 +1,9 @@
 // The badge and the buttons of a site: optimistic at once, settled only by the server.
 
 import { newAge, serverNow } from "./clock.js";
+import { notify } from "./notices.js";
 import { touch } from "./refresh.js";
 import { fill, texts } from "./texts.js";
-import { toast } from "./toast.js";
 
 const SLOW_AFTER_MS = 35000; // the reconcile heals a lost command within 30 s
 const TIMEOUT_MS = 10000;
@@ -11,8 +11,6 @@ const TRANSITIONAL = new Set(["connecting", "disabled"]);
 const TONES = ["tone-green", "tone-blue", "tone-orange", "tone-red"];
 
 const slot = (place, name) => place.querySelector(`[data-slot=${name}]`);
-
-export const placeOf = (siteId) => document.querySelector(`[data-site-id="${Number(siteId)}"]`);
 
 export const isBusy = (place) => "busy" in place.dataset;
 
@@ -71,12 +69,6 @@ export function showSlowOnes() {
   }
 }
 
-export function announce(place) {
-  const { text: status } = texts.badges[place.dataset.status];
-  const words = fill(texts.announce, { site: place.dataset.name, status });
-  document.getElementById("announcer").textContent = words;
-}
-
 /** Take over the buttons: the form they belong to still works without this script. */
 export function listenToButtons(refresh) {
   document.addEventListener("click", (event) => {
@@ -99,10 +91,11 @@ async function press(place, action, refresh) {
   delete place.dataset.busy;
   touch(place);
   if (problem) {
-    toast(problem, "error");
+    notify({ text: problem, tone: "red", url: `/sites/${place.dataset.siteId}/` });
     if (place.dataset.status === expected) restore(place, before, reason);
   } else {
-    toast(fill(isStart ? texts.startAsked : texts.stopAsked, { site: place.dataset.name }), "success");
+    const words = fill(isStart ? texts.startAsked : texts.stopAsked, { site: place.dataset.name });
+    notify({ text: words, tone: "blue", url: `/sites/${place.dataset.siteId}/` });
   }
   showControls(place);
   refresh(1000);

@@ -1,6 +1,7 @@
-// One Server-Sent Events stream that comes back by itself, and the banner when it is away.
+// One Server-Sent Events stream that comes back by itself.
 
-const BANNER_AFTER_MS = 1500; // a page that is being left loses its stream as well
+import { showAway } from "./banner.js";
+
 const FIRST_RETRY_MS = 1000;
 const LAST_RETRY_MS = 15000;
 const HIDDEN_AFTER_MS = 60000; // browsers allow six streams a server over all tabs
@@ -14,11 +15,10 @@ const HIDDEN_AFTER_MS = 60000; // browsers allow six streams a server over all t
  * @param {() => void} onRefused it did not come back at once: perhaps we are logged out
  */
 export function keepStream(url, handlers, onOpen, onRefused) {
-  const banner = document.getElementById("banner");
   let source = null;
   let opens = 0;
   let failures = 0;
-  let retryTimer, bannerTimer, hiddenTimer;
+  let retryTimer, hiddenTimer;
 
   function open() {
     clearTimeout(retryTimer);
@@ -26,13 +26,14 @@ export function keepStream(url, handlers, onOpen, onRefused) {
     source = new EventSource(url);
     source.onopen = () => {
       failures = 0;
-      clearTimeout(bannerTimer);
-      bannerTimer = undefined;
-      banner.hidden = true;
+      showAway(false);
       onOpen(opens === 0);
       opens += 1;
     };
     source.onerror = () => retry();
+    // The server is there but hears nothing itself; `resync` says that it does again.
+    source.addEventListener("away", () => showAway(true));
+    source.addEventListener("resync", () => showAway(false));
     for (const [name, handle] of Object.entries(handlers)) {
       source.addEventListener(name, (event) => handle(event.data ? JSON.parse(event.data) : {}));
     }
@@ -48,7 +49,7 @@ export function keepStream(url, handlers, onOpen, onRefused) {
   // Ours, not the browser's: that one gives up for good after an answer such as 502.
   function retry() {
     close();
-    bannerTimer ??= setTimeout(() => { banner.hidden = false; }, BANNER_AFTER_MS);
+    showAway(true);
     const wait = Math.min(FIRST_RETRY_MS * 2 ** failures, LAST_RETRY_MS);
     failures += 1;
     if (failures > 1) onRefused();

@@ -1,0 +1,178 @@
+"""What stands around every page: keyboard, theme, phone, the bell, lost connections."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser import DESKTOP, MEASURE_SHIFTS, PHONE, row, total_shift
+
+pytestmark = pytest.mark.system
+
+NO_SHIFT = 0.001
+# Every control that a toast must not cover, as far as it can be seen.
+COVERED = """
+() => {
+  const toast = document.querySelector(".toast").getBoundingClientRect();
+  const covers = (box) => box.left < toast.right && box.right > toast.left
+    && box.top < toast.bottom && box.bottom > toast.top;
+  return [...document.querySelectorAll("a, button, input, summary")]
+    .filter((element) => element.checkVisibility({ visibilityProperty: true }))
+    .filter((element) => covers(element.getBoundingClientRect()))
+    .map((element) => element.outerHTML);
+}
+"""
+# Where the focus is, and whether it can be seen there.
+FOCUS = """
+() => {
+  const element = document.activeElement;
+  const { outlineStyle, outlineWidth } = getComputedStyle(element);
+  const isVisible = outlineStyle !== "none" && parseFloat(outlineWidth) >= 2;
+  return [element.textContent.trim(), isVisible];
+}
+"""
+
+
+def test_the_keyboard_reaches_everything_and_shows_where_it_is(system, broker, page):
+    site = system.make_site("Browser keyboard", broker.port)
+    page.goto("/")
+    expect(row(page, site)).to_be_visible()
+
+    seen = []
+    for _ in range(9):
+        page.keyboard.press("Tab")
+        seen.append(page.evaluate(FOCUS))
+
+    names = [name for name, _ in seen]
+    assert names[0] == "Skip to the content"
+    for wanted in ("Guardiano", "Sites", "Alerts", "API", "Administration"):
+        assert wanted in names
+    assert all(is_visible for _, is_visible in seen), seen
+    page.keyboard.press("Shift+Tab")
+    page.locator(".bell").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#bell-panel")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#bell-panel")).to_be_hidden()
+
+
+def test_dark_is_dark_at_once_and_stays(page):
+    page.emulate_media(color_scheme="light")
+    page.goto("/")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(ground)
+
+    page.get_by_role("button", name="Menu").click()
+    page.get_by_role("button", name="Dark").click()
+
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    dark = page.evaluate(ground)
+    page.goto("/alerts/")
+    assert page.evaluate(ground) == dark != light
+
+
+def test_dark_follows_the_system_without_a_choice(new_page):
+    page = new_page(color_scheme="dark")
+
+    page.goto("/login/")
+
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == "rgb(15, 20, 26)"
+
+
+@pytest.mark.parametrize("locale", ["en-GB", "it-IT"])
+@pytest.mark.parametrize("path", ["/", "site", "/alerts/", "/nowhere/"])
+def test_a_phone_never_scrolls_sideways(phone, wide_site, problems, path, locale):
+    problems.expect("status of 404")
+    page = phone(locale)
+
+    page.goto(wide_site if path == "site" else path)
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_the_login_fits_a_phone(new_page):
+    page = new_page(viewport=PHONE, locale="it-IT")
+
+    page.goto("/login/")
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+@pytest.fixture
+def phone(new_page, cookies):
+    return lambda locale: new_page(storage_state=cookies, viewport=PHONE, locale=locale)
+
+
+@pytest.fixture
+def wide_site(system, broker):
+    found = system.sql("SELECT id FROM sites_site WHERE name LIKE %s", "WWW%")
+    site_id = found[0][0] if found else None
+    if site_id is None:
+        site_id = system.make_site("W" * 180, broker.port)["id"]
+    return f"/sites/{site_id}/"
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_a_toast_covers_nothing_and_the_bell_keeps_it(
+    system, broker, new_page, cookies, size
+):
+    site = system.make_site("Browser toast", broker.port)
+    page = new_page(storage_state=cookies, viewport=size)
+    page.add_init_script(MEASURE_SHIFTS)
+    page.goto("/")
+    place = row(page, site)
+    place.locator("[data-action=start]").click()
+
+    expect(page.locator(".toast")).to_be_visible()
+    assert page.evaluate(COVERED) == []
+    expect(place.locator("[data-slot=badge]")).to_have_class(re.compile("tone-green"))
+
+    expect(page.locator("#bell-count")).to_have_text("2")  # asked, and done
+    page.goto("/alerts/")
+    page.locator(".bell").click()
+    expect(page.locator("#bell-list li")).to_have_count(2)
+    expect(page.locator("#bell-list")).to_contain_text("Browser toast: MQTT connected")
+    expect(page.locator("#bell-count")).to_be_hidden()
+    system.stop_site(site)
+
+
+def test_a_lost_connection_shows_and_heals_without_a_reload(
+    system, broker, page, problems
+):
+    problems.expect("Failed to load resource|ERR_|refresh failed")
+    site = system.make_site("Browser outage", broker.port)
+    page.add_init_script(MEASURE_SHIFTS)
+    page.goto("/")
+    page.evaluate("window.isSamePage = true")
+    banner = page.locator("#banner")
+    expect(row(page, site)).to_be_visible()
+    expect(banner).to_be_hidden()
+
+    system.valkey.stop()
+
+    expect(banner).to_be_visible()
+    expect(page.locator("html")).to_have_class(re.compile("is-away"))
+    name = "Browser outages"
+    system.call("PATCH", f"sites/{site['id']}/", json={"name": name})
+    system.valkey.start()
+    expect(banner).to_be_hidden()
+    expect(row(page, site)).to_contain_text(name)
+    assert page.evaluate("window.isSamePage") is True
+    assert total_shift(page) < NO_SHIFT  # the banner pushes nothing away
+
+
+def test_a_lost_server_shows_and_heals_without_a_reload(system, page, problems):
+    problems.expect("Failed to load resource|ERR_|refresh failed")
+    page.goto("/")
+    page.evaluate("window.isSamePage = true")
+    page.wait_for_timeout(500)
+
+    system.processes["web"].kill()
+    expect(page.locator("#banner")).to_be_visible()
+    system.processes["web"].start()
+
+    expect(page.locator("#banner")).to_be_hidden()
+    assert page.evaluate("window.isSamePage") is True
