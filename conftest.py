@@ -14,7 +14,7 @@ from apps.sites.models import MemberRole, Site, SiteMember, Visibility
 from apps.sites.services import site_create
 from project.celery import app
 
-# Of several pytest processes (xdist) each has its own database; and its own Redis number.
+# Each of several pytest processes (xdist) has its own database, and Redis number.
 _worker = os.environ.get("PYTEST_XDIST_WORKER", "")
 if _worker:
     _server, _, _number = settings.REDIS_URL.rpartition("/")
