@@ -153,9 +153,10 @@ def read_draft(sent: Mapping[str, str], topic: DiscoveredTopic) -> Draft:
     kinds = {each["path"]: each["type"] for each in topic.paths}
     rows = []
     for place in range(_count(sent.get("rows", ""))):
-        texts = {name: sent.get(f"{name}-{place}", "") for name in NAMES}
-        row = Row(is_used=f"use-{place}" in sent, **texts)
-        row.kind = kinds.get(row.path, "")
+        path = sent.get(f"path-{place}", "")
+        row = Row(path, kinds.get(path, ""), is_used=f"use-{place}" in sent)
+        for name in NAMES:
+            setattr(row, name, sent.get(f"{name}-{place}", ""))
         rows.append(row)
     return Draft(
         rows,

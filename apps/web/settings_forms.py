@@ -33,7 +33,7 @@ class SettingsForm(ConnectionForm):
             "Live only: what is published while we are away is lost."
         )
         clean = self.fields["clean_session"].widget
-        clean.choices = [  # type: ignore[attr-defined]  # a NullBooleanSelect
+        clean.choices = [
             ("unknown", _("as the server is set up")),
             ("true", _("yes: live only")),
             ("false", _("no: nothing is lost while we are away")),

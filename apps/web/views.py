@@ -8,7 +8,6 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -19,18 +18,13 @@ from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_POST, require_safe
 
 from apps.core.errors import DomainError
-from apps.devices.selectors import visible_dataloggers, visible_gateways
 from apps.sites import selectors, services
-from apps.sites.badges import badge_for, reason_in_words
-from apps.sites.models import ConnectionEvent, MqttConnection, Site, Status
+from apps.sites.badges import badge_for
+from apps.sites.models import MqttConnection, Site, Status
 from apps.web import rows
 from apps.web.going_back import go_back
-from apps.web.sensor_html import SensorWriter
 from apps.web.site_html import SiteWriter
-from apps.web.texts import row_labels, script_texts
-
-DATALOGGERS_PER_PAGE = 50  # with 20 sensors each a page stays under 100 KB zipped
-EVENTS_SHOWN = 20
+from apps.web.texts import script_texts
 
 
 @require_safe
@@ -58,59 +52,6 @@ def sites(request: HttpRequest) -> HttpResponse:
         "texts": script_texts(),
     }
     return render(request, "web/sites.html", context)
-
-
-@require_safe
-@login_required
-@never_cache
-@gzip_page
-def site(request: HttpRequest, site_id: int) -> HttpResponse:
-    """Show one site: connection, timeline, gateways, dataloggers with their sensors."""
-    now = timezone.now()
-    place = selectors.visible_site(request.user, site_id)
-    services.connection_of(place)  # a site made in a shell may have none yet
-    row = rows.site_rows(request.user, [place.pk], now=now)[0]
-    writer = SiteWriter(now, has_titles=True)
-    sensors = SensorWriter(now, place.timezone)
-    dataloggers = visible_dataloggers(request.user, site=place)
-    page = Paginator(dataloggers, DATALOGGERS_PER_PAGE).get_page(
-        request.GET.get("page")
-    )
-    context = {
-        "now": now,
-        "site": place,
-        "row": row,
-        "pieces": {
-            "data": writer.data(row),
-            "state": writer.state(row),
-            "actions": writer.actions(row),
-        },
-        "events": _timeline(row.state.connection_id),
-        "gateways": visible_gateways(request.user, place),
-        "page": page,
-        "dataloggers": [
-            (device, sensors.items(device.sensors))
-            for device in rows.with_sensors(list(page.object_list), now=now)
-        ],
-        "texts": script_texts(),
-        "labels": row_labels(),
-    }
-    return render(request, "web/site.html", context)
-
-
-def _timeline(connection_id: int) -> list[dict[str, object]]:
-    """Return the last changes of a connection, the newest first."""
-    events = ConnectionEvent.objects.filter(connection=connection_id)[:EVENTS_SHOWN]
-    return [
-        {
-            "id": event.pk,
-            "at": event.at,
-            "badge": badge_for(event.new_status),
-            "reason": reason_in_words(event.reason),
-            "detail": event.detail,
-        }
-        for event in events
-    ]
 
 
 @require_POST

@@ -21,7 +21,7 @@ ROOT: Path = settings.BASE_DIR
 CATALOG = ROOT / "locale/it/LC_MESSAGES/django.po"
 FUNCTIONS = {"_", "gettext", "gettext_lazy", "gettext_noop", "pgettext", "ngettext"}
 # Names and technical words that no language changes.
-SAME_WORDS = {"Guardiano", "API", "MQTT", "dBm", "EN", "IT", "%"}
+SAME_WORDS = {"Guardiano", "API", "MQTT", "QoS", "PUBACK", "dBm", "EN", "IT", "%"}
 
 
 def source_files(suffix: str) -> list[Path]:

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from apps.core.translations import read_po
-from apps.devices.discovery import note, see
+from apps.devices.discovery import Key, Sighting, note, see
 from apps.devices.models import (
     Datalogger,
     DiscoveredTopic,
@@ -44,7 +44,7 @@ def url(site, tab=""):
 
 
 def find_topic(site, name="zigbee/kitchen", payload=PAYLOAD):
-    seen = {}
+    seen: dict[Key, Sighting] = {}
     now_us = int(timezone.now().timestamp() * 1e6)
     topic = f"{site.code}/{name}".encode()
     see(seen, site.pk, topic, payload, qos=1, retain=False, at_us=now_us)
@@ -302,12 +302,16 @@ def test_a_gap_is_told_when_there_may_be_one(statuses, present, expected):
 def worker(monkeypatch):
     """Notes what a worker would be told; it takes everything."""
     told = []
+
+    def taker(name):
+        def take(*args, **_):
+            told.append((name, args))
+            return True
+
+        return take
+
     for name in ("send_discover", "send_resubscribe", "send_publish", "send_ensure"):
-        monkeypatch.setattr(
-            commands,
-            name,
-            lambda *args, _name=name, **_: told.append((_name, args)) or True,
-        )
+        monkeypatch.setattr(commands, name, taker(name))
     return told
 
 
@@ -421,7 +425,7 @@ def test_it_keeps_a_wrong_wish_and_says_what_is_wrong(
 def test_it_ignores_puts_back_and_forgets_a_topic(client, connected, superuser):
     topic = find_topic(connected)
     client.force_login(superuser)
-    states = []
+    states: list[str] = []
     for state in ("ignored", "new", "forgotten"):
         path = url(connected, f"topics/{topic.pk}/decide/")
         assert post(client, path, state=state).status_code == 200

@@ -18,6 +18,7 @@ export class History {
    */
   constructor(sensor, silenceS) {
     Object.assign(this, sensor);
+    this.own = sensor;
     this.silenceS = silenceS;
     this.interval = "raw";
     this.isCoarser = false; // than somebody wished
@@ -33,6 +34,10 @@ export class History {
     const isCoarser = body.truncated;
     if (isCoarser) body = await this.#ask({ ...question, interval: "auto", agg: this.#figures(question) }, signal);
     this.question = question;
+    const isRaw = body.interval === "raw";
+    const isNumber = !isRaw && ["count", "sum"].includes(question.agg) && this.own.kind === "boolean";
+    this.kind = isNumber ? "number" : this.own.kind;
+    this.unit = !isRaw && question.agg === "count" ? "" : this.own.unit;
     this.interval = body.interval;
     this.isCoarser = isCoarser;
     this.points = body.readings.map(pointOf);

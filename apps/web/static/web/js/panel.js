@@ -60,6 +60,7 @@ export class Panel {
     const sensors = this.chosen();
     this.range.remember();
     if (!sensors.length) {
+      this.isLoading = false;
       this.histories = [];
       this.chart.clear();
       this.#say(words.noSensor);
@@ -85,6 +86,7 @@ export class Panel {
     if (signal.aborted) return;
     this.histories = histories;
     this.isLoading = false;
+    this.tailedAt = performance.now();
     this.#draw();
     if (this.isBehind) this.#askTail(TAIL_EVERY_MS);
     this.onLoaded?.(this);

@@ -66,7 +66,8 @@ async function load(isKept) {
     if (isElsewhere || !response.ok) return false;
     html = await response.text();
   } catch (error) {
-    console.warn("refresh failed:", error.name); // the banner tells people
+    // The banner tells people. A page that is being left fails as well, and says nothing.
+    setTimeout(() => console.warn("refresh failed:", error.name), 1000);
     return false;
   }
   apply(new DOMParser().parseFromString(html, "text/html"), askedAt, isKept);
