@@ -104,7 +104,15 @@ DATABASES["default"].setdefault("OPTIONS", {}).update(
         # A stuck statement must end before its caller gives up (uvicorn, Celery);
         # commands that may run long set their own limit.
         # Compiling a statement (jit) takes longer than any of ours should run.
-        "options": "-c statement_timeout=15000 -c lock_timeout=5000 -c jit=off",
+        # A worker that is cut off in a transaction holds its lease's row: nobody could
+        # take over until PostgreSQL ends that session (seen for 150 s, November 2026).
+        "options": "-c statement_timeout=15000 -c lock_timeout=5000 -c jit=off "
+        "-c idle_in_transaction_session_timeout=20000",
+        # Our side of the same: a server that is gone without a word is noticed.
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 20000,  # ms
         "application_name": "guardiano",
     }
 )

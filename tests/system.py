@@ -122,6 +122,14 @@ class System:
         self._token = ""
 
     def __enter__(self) -> System:
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start(self) -> None:
         self.valkey.start()
         self._sql_on_server(f"CREATE DATABASE {self.database}")
         bin_dir = Path(sys.executable).parent
@@ -151,7 +159,6 @@ class System:
         for name, queues in self._workers.items():
             self.add_worker(name, queues)
         until(self._is_up, "the web answers and the shards are owned", 120)
-        return self
 
     def __exit__(self, *_: object) -> None:
         for process in self.processes.values():
@@ -160,7 +167,7 @@ class System:
         for process in self.processes.values():
             process.stop()
         self.valkey.stop()
-        self._sql_on_server(f"DROP DATABASE {self.database} WITH (FORCE)")
+        self._sql_on_server(f"DROP DATABASE IF EXISTS {self.database} WITH (FORCE)")
 
     def _is_up(self) -> bool:
         for process in self.processes.values():
