@@ -119,9 +119,12 @@ def test_it_stops_when_the_last_watcher_has_gone(sent, watched):
 
 def test_it_looks_once_a_second_however_often_it_is_flushed(monkeypatch):
     looks = []
-    monkeypatch.setattr(
-        tail_module.tail, "watched", lambda ids: looks.append(ids) or frozenset()
-    )
+
+    def look(ids: object) -> frozenset[int]:
+        looks.append(ids)
+        return frozenset()
+
+    monkeypatch.setattr(tail_module.tail, "watched", look)
     now = [0.0]
     one = Tail(clock=lambda: now[0])
 

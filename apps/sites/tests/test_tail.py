@@ -19,7 +19,7 @@ def test_a_stream_of_messages_follows_the_sites_visibility(
 ) -> None:
     for_member = messages_stream_channels(viewer, hidden.pk)
 
-    assert for_member == {events.messages_channel(hidden.pk)}
+    assert for_member == frozenset({events.messages_channel(hidden.pk)})
     assert messages_stream_channels(outsider, hidden.pk) is None
 
 
