@@ -44,13 +44,13 @@ def run_tests(root: Path, arguments: Sequence[str]) -> int:
 
 
 def _at_once(arguments: Sequence[str]) -> list[str]:
-    """Run the whole suite in two processes; a chosen part of it in one.
+    """Run the whole suite in three processes; a chosen part of it in one.
 
-    Most of it waits for processes, brokers and browsers: two halve the time. A file
-    stays with one of them, since its tests share what its fixtures started.
+    Half of it waits for processes, brokers and browsers. A file stays with one of
+    them, since its tests share what its fixtures started.
     """
     is_whole = all(argument.startswith("-") for argument in arguments)
-    return ["-n", "2", "--dist", "loadfile"] if is_whole else []
+    return ["-n", "3", "--dist", "loadfile"] if is_whole else []
 
 
 def _start_servers(stack: ExitStack) -> dict[str, str]:

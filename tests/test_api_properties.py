@@ -30,7 +30,7 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.test_permissions import ids_of
 
-EXAMPLES = 10  # of each operation, beside the boundaries; a live run makes far more
+EXAMPLES = 3  # of each operation, beside the boundaries; a live run makes far more
 
 # Not here: `positive_data_acceptance`, since no schema can say which names are time
 # zones or which hosts exist; and a health that is not well answers 503 by contract.
