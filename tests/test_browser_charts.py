@@ -33,7 +33,7 @@ COLOURED = """
   const { data } = context.getImageData(0, 0, copy.width, copy.height);
   let count = 0;
   for (let at = 0; at < data.length; at += 4) {
-    count += wanted.every((part, place) => Math.abs(data[at + place] - part) < 6);
+    count += wanted.every((part, place) => Math.abs(data[at + place] - part) < 48);
   }
   return count;
 }
