@@ -26,6 +26,12 @@ hypothesis.settings.register_profile("guardiano", deadline=None, database=None)
 hypothesis.settings.load_profile("guardiano")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests of the whole system: they wait most, and for longest."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/"))
+
+
 @pytest.fixture(autouse=True)
 def _quick_passwords(settings: Settings) -> None:
     """The real hasher is slow on purpose: a second for each user of the cast."""

@@ -47,10 +47,13 @@ def _at_once(arguments: Sequence[str]) -> list[str]:
     """Run the whole suite in three processes; a chosen part of it in one.
 
     Half of it waits for processes, brokers and browsers. A file stays with one of
-    them, since its tests share what its fixtures started.
+    them, since its tests share what its fixtures started; conftest.py puts the slow
+    ones first, which xdist would put last: they have the fewest tests.
     """
     is_whole = all(argument.startswith("-") for argument in arguments)
-    return ["-n", "3", "--dist", "loadfile"] if is_whole else []
+    if not is_whole:
+        return []
+    return ["-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"]
 
 
 def _start_servers(stack: ExitStack) -> dict[str, str]:
