@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers, status
 from rest_framework.exceptions import APIException, ParseError
-from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser
 
 if TYPE_CHECKING:
@@ -61,13 +61,8 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(message)
 
 
-class FormatIsOurs(BaseContentNegotiation):
+class FormatIsOurs(DefaultContentNegotiation):
     """Leave `?format=` and Accept to the view: DRF would answer 404 and 406."""
-
-    def select_parser(
-        self, request: Request, parsers: Iterable[BaseParser]
-    ) -> BaseParser | None:
-        return next(iter(parsers), None)
 
     def select_renderer(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import IO, TYPE_CHECKING, Any
 
@@ -11,7 +11,6 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser, MultiPartParser
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -42,7 +41,6 @@ from apps.telemetry.serializers import (
 
 if TYPE_CHECKING:
     from django.http import HttpResponseBase
-    from rest_framework.renderers import BaseRenderer
     from rest_framework.request import Request
 
     from apps.telemetry.series import Line
@@ -137,21 +135,8 @@ class CsvParser(BaseParser):
         return {"file": stream.read(MAX_IMPORT_BYTES + 1)}
 
 
-class _JsonAnswers(DefaultContentNegotiation):
-    """Choose the parser by the body's type, and answer JSON whatever is accepted."""
-
-    def select_renderer(
-        self,
-        request: Request,
-        renderers: Iterable[BaseRenderer],
-        format_suffix: str | None = None,
-    ) -> tuple[BaseRenderer, str]:
-        renderer = next(iter(renderers))
-        return renderer, str(renderer.media_type)
-
-
 class HistoryImport(APIView):
-    content_negotiation_class = _JsonAnswers
+    content_negotiation_class = FormatIsOurs
     parser_classes = (CsvParser, MultiPartParser)
 
     @extend_schema(
