@@ -43,7 +43,7 @@ class Web:
         self.port = free_port()
         self.log = log
         command = [sys.executable, "-m", "uvicorn", "project.asgi:application"]
-        options = ["--port", str(self.port), "--timeout-graceful-shutdown", "5"]
+        options = ["--port", str(self.port), "--timeout-graceful-shutdown", "40"]
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 [*command, *options],
@@ -133,7 +133,7 @@ def test_the_process_ends_at_once_with_streams_open(
     ):
         web.process.send_signal(number)
 
-        web.process.wait(timeout=4)  # below --timeout-graceful-shutdown: it was not cut
+        web.process.wait(timeout=30)  # below --timeout-graceful-shutdown: it was not cut
         wait_for(lambda: not one.is_open and not two.is_open)
     assert "Traceback" not in web.log.read_text()
 
