@@ -1,17 +1,18 @@
-"""How long the pages take, with 300 sites x 20 dataloggers x 10 sensors.
+"""How long each page takes, with 300 sites x 20 dataloggers x 10 sensors.
 
     DATABASE_URL=… REDIS_URL=… .venv/bin/python -m bench.pages [--sites 300]
 
 The database and the Redis must be scratch ones: the first run fills them (a minute).
-Times are uvicorn's, from request to last byte over loopback; sizes are as transferred,
-and "first visit" is a page with all that it loads.
+Times are uvicorn's, from request to last byte over loopback; `cpu` is the web process's
+own, which other load on the machine hardly changes. Sizes are bodies as transferred;
+`bench.browser` weighs first visits.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import random
 import re
 import statistics
 import subprocess
@@ -20,8 +21,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import urljoin
 
 import httpx
 
@@ -30,40 +32,91 @@ from embedded.ports import free_port
 ROOT = Path(__file__).resolve().parent.parent
 LOGIN = {"username": "bench", "password": "Correct-Horse-9"}
 GOAL_MS, GOAL_KB = 150, 100
-CHART_KB = 100  # uPlot and what draws with it, on the pages of devices alone
+SITE_PAGES = (
+    "",
+    "topics/",
+    "topics/?state=new",
+    "topics/?q=room_7",
+    "topics/?page=90",
+    "messages/",
+    "quarantine/",
+    "quarantine/?page=40",
+    "commands/",
+    "commands/?page=60",
+    "connection/",
+    "edit/",
+)
+ADMIN_LISTS = (
+    "sites/site",
+    "sites/mqttconnection",
+    "sites/connectionevent",
+    "sites/command",
+    "devices/datalogger",
+    "devices/sensordevice",
+    "devices/presenceperiod",
+    "devices/discoveredtopic",
+    "telemetry/quarantinedmessage",
+    "alerts/alert",
+)
 
 
 def main() -> int:
     options = parse()
-    env = os.environ | {"ADMIN_USERNAME": "bench", "ADMIN_PASSWORD": LOGIN["password"]}
-    env |= {"LOG_LEVEL": "ERROR"}
-    run("prepare", env=env)
-    sizes = (options.sites, options.dataloggers, options.sensors)
-    script = f"from bench.pages import *; fill{sizes}; pretend()"
-    run("shell", "--no-imports", "-c", script, env=env)
-    with server(env) as url, httpx.Client(base_url=url, timeout=60) as client:
+    env = environment()
+    prepare(env, options)
+    with (
+        server(env) as (url, pid),
+        httpx.Client(base_url=url, timeout=60) as client,
+    ):
         log_in(client)
-        pages = [measure(client, path, options) for path in paths(client)]
-    return 0 if all(pages) else 1
+        shown = [path for path in paths(client) if options.only in path]
+        queries = count_queries(shown, env)
+        results = []
+        for path in shown:
+            results.append(measure(client, pid, path, options))
+            print(f"{results[-1]}  queries {queries[path]:2}", flush=True)
+    return 0 if all(result.is_good for result in results) else 1
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sites", type=int, default=300)
-    parser.add_argument("--dataloggers", type=int, default=20)
-    parser.add_argument("--sensors", type=int, default=10)
+    add_sizes(parser)
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--clients", type=int, default=1)
+    parser.add_argument("--only", default="", help="paths that hold this text")
     return parser.parse_args()
 
 
-def run(*arguments: str, env: dict[str, str]) -> None:
+def add_sizes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--sites", type=int, default=300)
+    parser.add_argument("--dataloggers", type=int, default=20)
+    parser.add_argument("--sensors", type=int, default=10)
+
+
+def environment() -> dict[str, str]:
+    own = {"ADMIN_USERNAME": "bench", "ADMIN_PASSWORD": LOGIN["password"]}
+    return os.environ | own | {"LOG_LEVEL": "CRITICAL"}
+
+
+def prepare(env: dict[str, str], sizes: argparse.Namespace) -> None:
+    """Migrate and fill the database, and speak for workers that do not run."""
+    manage("prepare", env=env)
+    wanted = (sizes.sites, sizes.dataloggers, sizes.sensors)
+    script = f"from bench.scenery import *; fill{wanted}; pretend()"
+    manage("shell", "--no-imports", "-c", script, env=env)
+
+
+def manage(*arguments: str, env: dict[str, str]) -> str:
     command = [sys.executable, "manage.py", *arguments]
-    subprocess.run(command, cwd=ROOT, env=env, check=True)
+    done = subprocess.run(
+        command, cwd=ROOT, env=env, check=True, stdout=subprocess.PIPE, text=True
+    )
+    return done.stdout
 
 
 @contextmanager
-def server(env: dict[str, str]) -> Iterator[str]:
+def server(env: dict[str, str]) -> Iterator[tuple[str, int]]:
+    """Run the web process; yield its address and its pid."""
     port = free_port()
     command = f"uvicorn project.asgi:application --port {port} --no-access-log"
     process = subprocess.Popen(
@@ -74,7 +127,7 @@ def server(env: dict[str, str]) -> Iterator[str]:
     try:
         url = f"http://127.0.0.1:{port}"
         wait_for(url)
-        yield url
+        yield url, process.pid
     finally:
         process.terminate()
         process.wait(30)
@@ -102,19 +155,81 @@ def log_in(client: httpx.Client) -> None:
 
 
 def paths(client: httpx.Client) -> list[str]:
-    """Return a page of each kind, the first of those that the list links to."""
-    first = re.search(r'href="(/sites/\d+/)"', client.get("/").text)
-    assert first
-    more = ["/alerts/"] if client.get("/alerts/").status_code == 200 else []
-    devices = re.findall(
-        r'href="(/(?:dataloggers|sensors)/\d+/)"', client.get(first[1]).text
-    )
-    kinds = ("/dataloggers/", "/sensors/")
-    more += [next(path for path in devices if path.startswith(kind)) for kind in kinds]
-    return ["/", "/?q=site+2&status=error", first[1], *more, "/nowhere/"]
+    """Return every kind of page; of sites the first, which has the longest past."""
+    site = first(r'href="(/sites/\d+/)"', client.get("/").text)
+    devices = client.get(site).text
+    datalogger = first(r'href="(/dataloggers/\d+/)"', devices)
+    sensor = first(r'href="(/sensors/\d+/)"', client.get(datalogger).text)
+    topic = first(r'href="(/sites/\d+/topics/\d+/)"', client.get(f"{site}topics/").text)
+    own = ["/", "/?q=site+2&status=error", *(site + name for name in SITE_PAGES), topic]
+    own += ["/sites/new/", datalogger, sensor, "/alerts/", "/nowhere/"]
+    lists = [f"/admin/{name}/" for name in ADMIN_LISTS]
+    return [*own, *calls(sensor, datalogger), "/admin/", *lists]
 
 
-def measure(client: httpx.Client, path: str, options: argparse.Namespace) -> bool:
+def first(pattern: str, text: str) -> str:
+    found = re.search(pattern, text)
+    assert found, pattern
+    return found[1]
+
+
+def calls(sensor: str, datalogger: str) -> list[str]:
+    """Return what a chart asks for: a day, and 30 days; offline times."""
+    asked = []
+    for days, interval in ((1, "1m"), (30, "auto")):
+        start = (datetime.now(UTC) - timedelta(days=days)).isoformat()[:19] + "Z"
+        query = f"from={start}&interval={interval}&agg=avg,min,max"
+        asked += [f"/api/v1/mqtt{sensor}readings/?{query}"]
+        asked += [f"/api/v1/mqtt{datalogger}presence/?from={start}"]
+    return asked
+
+
+def count_queries(shown: list[str], env: dict[str, str]) -> dict[str, int]:
+    """Return how many questions to the database each page takes."""
+    script = f"""
+import json
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+client = Client(headers=dict(host="localhost"))
+client.force_login(User.objects.get(username={LOGIN["username"]!r}))
+found = dict()
+for path in {shown!r}:
+    with CaptureQueriesContext(connection) as asked:
+        client.get(path)
+    found[path] = len(asked)
+print(json.dumps(found))
+"""
+    answer = manage("shell", "--no-imports", "-c", script, env=env)
+    return dict(json.loads(answer.splitlines()[-1]))
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Times in ms, of one request; the size in bytes."""
+
+    path: str
+    taken: list[float]
+    cpu: float
+    size: int
+
+    @property
+    def is_good(self) -> bool:
+        return statistics.median(self.taken) < GOAL_MS and self.size < GOAL_KB * 1000
+
+    def __str__(self) -> str:
+        name = re.sub(r"from=[^&]+", "from=…", self.path)
+        return (
+            f"{name:58.58} median {statistics.median(self.taken):6.1f} ms  "
+            f"best {min(self.taken):6.1f}  worst {max(self.taken):6.1f}  "
+            f"cpu {self.cpu:5.1f}  {self.size / 1e3:5.1f} kB"
+        )
+
+
+def measure(
+    client: httpx.Client, pid: int, path: str, options: argparse.Namespace
+) -> Result:
     client.get(path)
     taken: list[float] = []
 
@@ -124,150 +239,22 @@ def measure(client: httpx.Client, path: str, options: argparse.Namespace) -> boo
             client.get(path)
             taken.append((time.perf_counter() - started) * 1e3)
 
+    before = cpu_ms(pid)
     threads = [threading.Thread(target=ask) for _ in range(options.clients)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    middle, worst = statistics.median(taken), max(taken)
-    size, total = transferred(client, path)
-    print(
-        f"{path:28} median {middle:6.1f} ms  worst {worst:6.1f} ms  "
-        f"page {size / 1e3:6.1f} kB  first visit {total / 1e3:6.1f} kB"
-    )
-    has_chart = path.startswith(("/dataloggers/", "/sensors/"))
-    most_kb = GOAL_KB + CHART_KB * has_chart
-    return middle < GOAL_MS and total < most_kb * 1000
+    cpu = (cpu_ms(pid) - before) / len(taken)
+    with client.stream("GET", path) as answer:
+        answer.read()
+        return Result(path, taken, cpu, answer.num_bytes_downloaded)
 
 
-def transferred(client: httpx.Client, path: str) -> tuple[int, int]:
-    """Return the bytes of the page, and of the page with all scripts and styles."""
-    page, size = ask_for(client, path)
-    total, seen = size, set()
-    waiting = [
-        (path, name) for name in re.findall(r'(?:src|href)="(/static/[^"]+)"', page)
-    ]
-    while waiting:
-        base, name = waiting.pop()
-        url = urljoin(base, name)
-        if url in seen:
-            continue
-        seen.add(url)
-        text, part = ask_for(client, url)
-        total += part
-        if url.endswith(".js"):
-            waiting += [(url, name) for name in re.findall(r'from "(\..+?)"', text)]
-    return size, total
-
-
-def ask_for(client: httpx.Client, url: str) -> tuple[str, int]:
-    with client.stream("GET", url) as answer:
-        text = answer.read().decode()
-        return text, answer.num_bytes_downloaded
-
-
-def fill(sites: int, dataloggers: int, sensors: int) -> None:
-    """Invent what is missing; sites are in every state, two in three connected."""
-    from django.utils import timezone
-
-    from apps.devices.models import Datalogger, SensorDevice
-    from apps.sites.models import ConnectionStats, MqttConnection, Site
-
-    if Site.objects.count() >= sites:
-        return
-    now = timezone.now()
-    made = Site.objects.bulk_create(
-        Site(name=f"Stabilimento di prova {n}", code=f"site_{n:03}")
-        for n in range(sites)
-    )
-    looks = [("connected", "")] * 4 + [("error", "dns"), ("disconnected", "")]
-    connections = MqttConnection.objects.bulk_create(
-        MqttConnection(
-            site=site,
-            broker_host=f"broker{n % 7}.plant.example",
-            is_enabled=looks[n % 6][0] != "disconnected",
-            status=looks[n % 6][0],
-            reason=looks[n % 6][1],
-            report_epoch=1,
-            last_connected_at=now,
-        )
-        for n, site in enumerate(made)
-    )
-    ConnectionStats.objects.bulk_create(
-        ConnectionStats(connection=row, received=9_999, last_message_at=now)
-        for row in connections
-    )
-    devices = Datalogger.objects.bulk_create(
-        (
-            Datalogger(
-                site=site,
-                type="monstro",
-                number=str(n),
-                label=f"Datalogger edificio {n}",
-                presence=("online", "online", "offline", "unknown")[n % 4],
-                firmware_version="V.5.53.0",
-                last_seen_at=now,
-            )
-            for site in made
-            for n in range(dataloggers)
-        ),
-        batch_size=5_000,
-    )
-    SensorDevice.objects.bulk_create(
-        (
-            SensorDevice(
-                datalogger=device,
-                key=f"s{n}",
-                label=f"Temperatura {n}",
-                sensor_type="temperature",
-                unit_of_measure="°C",
-                current_value=device.pk % 977 / 7 + n,
-                current_at=now,
-            )
-            for device in devices
-            for n in range(sensors)
-        ),
-        batch_size=5_000,
-    )
-
-
-def pretend() -> None:
-    """Speak for workers: leases for an hour, reports with half an hour of counts."""
-    from datetime import timedelta
-
-    from django.utils import timezone  # after django.setup
-
-    from apps.sites import reports
-    from apps.sites.leases import take
-    from apps.sites.models import MqttConnection, ShardLease
-
-    now, chance = timezone.now(), random.Random(7)
-    for shard in (0, 1):
-        take(shard, "bench@pages")
-    ShardLease.objects.update(expires_at=now + timedelta(hours=1))
-    epochs = dict(ShardLease.objects.values_list("shard", "epoch"))
-    reports.store(
-        (
-            reports.Report(
-                connection_id=row.pk,
-                site_id=row.site_id,
-                generation=row.generation,
-                epoch=epochs[row.site_id % 2],
-                seq=1,
-                status=row.status,
-                reason=row.reason,
-                detail="",
-                at=now,
-                owner="bench@pages",
-                shard=row.site_id % 2,
-                last_message_at=now,
-                topics=("a/+/heartbeat",) * 9,
-                per_minute=tuple(chance.choices(range(200), k=30)),
-            )
-            for row in MqttConnection.objects.exclude(status="disconnected")
-        ),
-        ttl_s=3600,
-    )
+def cpu_ms(pid: int) -> float:
+    """Return the CPU time that a process has used, in steps of 10 ms."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") * 1e3
 
 
 if __name__ == "__main__":

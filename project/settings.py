@@ -15,6 +15,7 @@ import dj_database_url
 
 from apps.core.crypto import check_keys
 from project import env
+from project.asset_version import asset_version
 from project.email_url import EmailUrl
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -64,7 +65,8 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "apps.core.assets.Compression",
+    "apps.core.assets.Assets",
     "apps.core.middleware.content_security_policy",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
@@ -143,16 +145,17 @@ LOCALE_PATHS = [BASE_DIR / "locale"]
 USE_TZ = True
 TIME_ZONE = "UTC"
 
-STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
+# What browsers keep for ever has another address when it changes.
+STATIC_URL = f"/static/{asset_version(BASE_DIR)}/"
 # uPlot comes with this wheel; its Python is never imported.
 _YOUPLOT = find_spec("youplot")
 STATICFILES_DIRS = [
     ("vendor/uplot", str(Path(folder) / "vendor"))
     for folder in (_YOUPLOT and _YOUPLOT.submodule_search_locations) or ()
 ]
-WHITENOISE_USE_FINDERS = True  # a fresh clone serves its assets without collectstatic
+WHITENOISE_USE_FINDERS = True  # no collectstatic: from where they lie
 WHITENOISE_AUTOREFRESH = DEBUG
+WHITENOISE_ALLOW_ALL_ORIGINS = False  # no other site's scripts want our assets
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [

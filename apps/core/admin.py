@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 class SuperuserAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no generic at runtime
     """Deny by default: a site's visibility and control know nothing of staff rights."""
 
+    show_full_result_count = False  # counting a large table twice is slow
+    list_per_page = 50
+
     def has_module_permission(self, request: HttpRequest) -> bool:
         return is_superuser(request.user)
 
@@ -40,9 +43,6 @@ class SuperuserAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # no generic 
 
 class ReadOnlyAdmin(SuperuserAdmin):
     """Rows that the system writes and people read."""
-
-    show_full_result_count = False  # counting a large table twice is slow
-    list_per_page = 50
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
@@ -46,8 +45,6 @@ class Command(BaseCommand):
             if days:
                 self._say(f"{len(days)} days of readings made ready")
             self._say(ensure_administrator())
-            # Else WhiteNoise warns at every start; the image has it filled already.
-            settings.STATIC_ROOT.mkdir(exist_ok=True)
             for path in compile_catalogs():
                 self._say(f"translation compiled: {path.parent.parent.name}")
             if options["demo"]:
