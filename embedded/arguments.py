@@ -60,4 +60,12 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "check", help="format, lint, types, imports, migrations, deploy"
     )
+    screenshots = commands.add_parser(
+        "screenshots",
+        help="take pictures of all pages, of a demo that it starts and stops itself",
+        description="Takes pictures (PNG) of all pages: light, dark, wide, phone, "
+        "in English and some in Italian. Starts a demo of its own on free ports and "
+        "stops it; `up` may run beside it. Needs chromium on PATH.",
+    )
+    screenshots.add_argument("folder", metavar="DIR", help="where the pictures go")
     return parser

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from embedded import arguments, checks, detach, statusview, suite, up
+from embedded import arguments, checks, detach, screenshots, statusview, suite, up
 from embedded.errors import DevError
 
 STDOUT = 1
@@ -42,6 +42,8 @@ def _run(root: Path, chosen: argparse.Namespace) -> int:
             return statusview.manage(root, chosen.rest)
         case "test":
             return suite.run_tests(root, chosen.rest)
+        case "screenshots":
+            return screenshots.make_screenshots(root, Path(chosen.folder).absolute())
     return checks.run_checks(root)
 
 

@@ -90,6 +90,11 @@ class System:
     def wishes(self) -> Wishes:
         return self._wishes
 
+    @property
+    def login(self) -> tuple[str, str]:
+        """The administrator's name and password."""
+        return self._variables["ADMIN_USERNAME"], self._variables["ADMIN_PASSWORD"]
+
     def start(self) -> None:
         """Start everything; returns when the web page answers.
 
@@ -138,6 +143,23 @@ class System:
         self._write_status(self._runner.reports())
         self._runner.stop()
         self._run.release()
+
+    def manage(self, command: str, timeout_s: float) -> None:
+        """Run a management command to its end, with the system's variables.
+
+        Raises:
+            StartError: it failed or took too long.
+            Interrupted: a signal came.
+        """
+        name = command.split(maxsplit=1)[0]
+        spec = Spec(name, partial(self._shell, f"python manage.py {command}"))
+        self._runner.run_once(spec, timeout_s)
+
+    def remove_data(self) -> None:
+        """Delete the databases' files, wherever they are. Only when finished."""
+        for server in self._servers:
+            if isinstance(server, Postgres):
+                server.remove_data()
 
     def _choose_servers(self) -> list[Server]:
         """The servers to embed: those the user gave no URL for."""

@@ -8,14 +8,14 @@ at a time, and browser tests ask the system over HTTP (`call`) or by `sql`.
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from playwright.sync_api import (
     Browser,
     BrowserContext,
@@ -25,10 +25,9 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from embedded.chromium import HOW_TO_GET, chromium_arguments, chromium_path
 from tests.system import ADMIN, System
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-HOW_TO_GET = "no chromium on PATH: apt-get install chromium"
 WAIT_MS = 30_000
 expect.set_options(timeout=WAIT_MS)
 DESKTOP = {"width": 1280, "height": 800}
@@ -51,10 +50,6 @@ new PerformanceObserver((list) => {
   }
 }).observe({ type: "layout-shift", buffered: true });
 """
-
-
-def chromium_path() -> str | None:
-    return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
 @dataclass
@@ -90,8 +85,7 @@ def chromium() -> Iterator[Browser]:
     path = chromium_path()
     if path is None:
         pytest.skip(HOW_TO_GET)
-    # Its sandbox refuses root.
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    arguments = chromium_arguments()
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=path, args=arguments)
         yield running
@@ -152,6 +146,12 @@ def log_in(page: Page, username: str, password: str) -> None:
     page.wait_for_url(re.compile(r"/(\?.*)?$"))
 
 
+def audit_script(question: str) -> str:
+    """Return what asks audit.js one of its questions, for `page.evaluate`."""
+    script = Path(__file__).with_name("audit.js").read_text("utf-8").rstrip()
+    return f"() => {script}.{question}()"
+
+
 def row(page: Page, site: dict[str, Any]) -> Any:
     """A site's row in the list, or its panel on its own page."""
     return page.locator(f"[data-site-id='{site['id']}']")
@@ -163,3 +163,22 @@ def total_shift(page: Page) -> float:
     for value, names in shifts:
         print(f"shift {value:.4f} {names}")
     return float(sum(value for value, _ in shifts))
+
+
+def make_user(system: System, username: str, site: dict[str, Any], role: str) -> str:
+    """Make somebody who is a member of a site; return the password.
+
+    In SQL: Django's ORM refuses to work in a browser test.
+    """
+    password = f"pw-{username}-1"
+    # One round instead of a million: the login writes it anew, with all of them.
+    stored = PBKDF2PasswordHasher().encode(password, "salt", iterations=1)
+    system.sql(
+        "WITH person AS (INSERT INTO auth_user (username, password, is_superuser, "
+        "is_staff, is_active, first_name, last_name, email, date_joined) "
+        "VALUES (%s, %s, false, false, true, '', '', '', now()) RETURNING id) "
+        "INSERT INTO sites_sitemember (site_id, user_id, role) "
+        "SELECT %s, id, %s FROM person",
+        *(username, stored, site["id"], role),
+    )
+    return password
