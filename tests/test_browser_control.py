@@ -55,6 +55,29 @@ def test_start_turns_the_badge_blue_at_once_and_green_by_the_broker(
     assert system.status(site)["is_enabled"] is False
 
 
+def test_restart_makes_a_new_link_and_says_how_it_went(system, broker, page):
+    site = system.make_site("Browser restart", broker.port)
+    first = system.connect(site)["last_connected_at"]
+    page.goto(f"/sites/{site['id']}/")
+    place = row(page, site)
+    badge = place.locator("[data-slot=badge]")
+    expect(badge).to_have_class(GREEN)
+    badge.evaluate(WATCH_BADGE)
+
+    place.locator("[data-action=restart]").click()
+
+    expect(badge).to_have_class(GREEN)
+    # Green again is no news by itself: here it answers the button.
+    page.get_by_role("button", name="Notifications").click()
+    expect(page.locator("#bell-list")).to_contain_text(
+        "Browser restart: MQTT connected"
+    )
+    assert page.evaluate("window.looks[0][1]") == "Connecting..."
+    again = system.wait_status(site, "connected")
+    assert again["last_connected_at"] > first
+    assert system.status(site)["reason"] == ""
+
+
 def test_a_broker_that_is_killed_turns_the_badge_red_and_says_why(
     system, own_broker, page
 ):

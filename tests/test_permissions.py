@@ -122,6 +122,7 @@ ROUTES = {
     ),
     "mqtt/sites/<int:site_id>/start/": Route({"POST": CONTROL}, id_of="site"),
     "mqtt/sites/<int:site_id>/stop/": Route({"POST": CONTROL}, id_of="site"),
+    "mqtt/sites/<int:site_id>/restart/": Route({"POST": CONTROL}, id_of="site"),
     "mqtt/sites/<int:site_id>/status/": Route({"GET": READ}, id_of="site"),
     "mqtt/sites/<int:site_id>/events/": Route({"GET": READ}, id_of="site"),
     "mqtt/sites/<int:site_id>/messages/watch/": Route({"POST": READ}, id_of="site"),
@@ -195,6 +196,7 @@ ROUTES = {
         {"GET": READ}, id_of="datalogger", query="?datalogger_id={}"
     ),
     "mqtt/sensors/<int:sensor_id>/readings/": Route({"GET": READ}, id_of="sensor"),
+    "mqtt/sensors/<int:sensor_id>/changes/": Route({"GET": READ}, id_of="sensor"),
     "mqtt/dataloggers/<int:datalogger_id>/history/": Route(
         {"GET": READ}, id_of="datalogger"
     ),

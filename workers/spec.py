@@ -54,6 +54,7 @@ class ConnectionSpec:
     filters: tuple[tuple[str, int], ...]  # full topic filter, QoS
     unwanted: tuple[str, ...]  # filters that an old session may still hold
     problem: str = ""  # why the settings cannot be used
+    restarts: int = 0  # a person's wish for a new link with the same settings
 
     @property
     def status_topic(self) -> str:
@@ -188,6 +189,7 @@ def spec_of(
         filters=filters,
         unwanted=tuple(name for name in dict.fromkeys(held) if name not in wanted),
         problem=problem,
+        restarts=row.restarts,
     )
 
 

@@ -173,6 +173,13 @@ def _stop(site: Site) -> Response:
     )
 
 
+def _restart(site: Site) -> Response:
+    services.connection_restart(site)
+    return _done(
+        f"Site {site.pk} enabled. Connection will be restarted by the monitor shortly."
+    )
+
+
 def _done(message: str) -> Response:
     return Response({"success": True, "message": message})
 
@@ -202,6 +209,18 @@ class StopSite(APIView):
     )
     def post(self, request: Request, site_id: int) -> Response:
         return _stop(_controlled_site(request, visible_site(request.user, site_id)))
+
+
+class RestartSite(APIView):
+    @extend_schema(
+        operation_id="connection_restart",
+        summary="Have a site connect anew",
+        description="The broker keeps the session; a stopped site is started.",
+        request=None,
+        responses={200: ControlSerializer, **errors(401, 403, 404, 409)},
+    )
+    def post(self, request: Request, site_id: int) -> Response:
+        return _restart(_controlled_site(request, visible_site(request.user, site_id)))
 
 
 class EnableConnection(APIView):

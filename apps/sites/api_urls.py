@@ -21,6 +21,7 @@ urlpatterns: list[URLPattern] = [
     path("mqtt/sites/<int:site_id>/connection/", api.ConnectionSettings.as_view()),
     path("mqtt/sites/<int:site_id>/start/", api.StartSite.as_view()),
     path("mqtt/sites/<int:site_id>/stop/", api.StopSite.as_view()),
+    path("mqtt/sites/<int:site_id>/restart/", api.RestartSite.as_view()),
     path("mqtt/sites/<int:site_id>/test/", trial_api.TestConnection.as_view()),
     path("mqtt/sites/<int:site_id>/resubscribe/", trial_api.Resubscribe.as_view()),
     path("mqtt/sites/<int:site_id>/status/", api.SiteStatus.as_view()),

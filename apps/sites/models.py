@@ -235,6 +235,11 @@ class MqttConnection(models.Model):
 
     is_enabled = models.BooleanField(_("enabled"), default=False)
     generation = models.PositiveBigIntegerField(default=1, editable=False)
+    restarts = models.PositiveBigIntegerField(
+        db_default=0,
+        editable=False,
+        help_text="Another number is another link: the owner connects anew.",
+    )
 
     status = models.CharField(
         _("status"),

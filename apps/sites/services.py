@@ -68,6 +68,24 @@ def connection_stop(site: Site) -> MqttConnection:
     return _want(site, is_enabled=False)
 
 
+def connection_restart(site: Site) -> MqttConnection:
+    """Want the site connected on a new link; a stopped one is started.
+
+    Not a stop and a start: two commands could be lost or overtake each other, and a
+    stop ends the session at the broker, with the messages that wait in it. The number
+    is part of what the link is, so the owner parts from the one it has, says goodbye
+    and connects anew; the reconcile brings it about if the command is lost.
+
+    Raises:
+        NotConfiguredError: there is no broker host yet.
+    """
+    with transaction.atomic():
+        MqttConnection.objects.filter(pk=connection_of(site).pk).update(
+            restarts=F("restarts") + 1
+        )
+        return _want(site, is_enabled=True)
+
+
 def _want(site: Site, *, is_enabled: bool) -> MqttConnection:
     with transaction.atomic():
         connection = connection_of(site)

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy as _l
+from django.utils.translation import gettext_lazy
 
 
 class Problem(StrEnum):
@@ -49,96 +49,108 @@ class Problem(StrEnum):
 
 
 _NAMES: Mapping[str, Promise] = {
-    "dns": _l("Host name"),
-    "tcp": _l("Connection"),
-    "tls": _l("Secure connection (TLS)"),
-    "connack": _l("Login"),
-    "suback": _l("Subscriptions"),
-    "round_trip": _l("Round trip of a message"),
+    "dns": gettext_lazy("Host name"),
+    "tcp": gettext_lazy("Connection"),
+    "tls": gettext_lazy("Secure connection (TLS)"),
+    "connack": gettext_lazy("Login"),
+    "suback": gettext_lazy("Subscriptions"),
+    "round_trip": gettext_lazy("Round trip of a message"),
 }
 _WORDS: Mapping[Problem, Promise] = {
-    Problem.SETTINGS: _l("The settings cannot be used: %(said)s"),
-    Problem.UNKNOWN_HOST: _l(
+    Problem.SETTINGS: gettext_lazy("The settings cannot be used: %(said)s"),
+    Problem.UNKNOWN_HOST: gettext_lazy(
         "The host name %(host)s is not known; check its spelling and the worker's DNS"
     ),
-    Problem.DNS_TIMEOUT: _l(
+    Problem.DNS_TIMEOUT: gettext_lazy(
         "The DNS did not answer for %(host)s; check the worker's name servers"
     ),
-    Problem.REFUSED: _l(
+    Problem.REFUSED: gettext_lazy(
         "The host is there, but nothing listens on port %(port)s; check the port and "
         "whether the broker runs"
     ),
-    Problem.TCP_TIMEOUT: _l(
+    Problem.TCP_TIMEOUT: gettext_lazy(
         "No answer on port %(port)s; check the address, and firewalls on the way"
     ),
-    Problem.UNREACHABLE: _l("The host cannot be reached: %(said)s"),
-    Problem.TLS_SETTINGS: _l("The stored certificates cannot be used: %(said)s"),
-    Problem.HANDSHAKE_TIMEOUT: _l(
+    Problem.UNREACHABLE: gettext_lazy("The host cannot be reached: %(said)s"),
+    Problem.TLS_SETTINGS: gettext_lazy(
+        "The stored certificates cannot be used: %(said)s"
+    ),
+    Problem.HANDSHAKE_TIMEOUT: gettext_lazy(
         "The host took the connection and then did not finish the TLS handshake; "
         "perhaps this port has no TLS"
     ),
-    Problem.NO_TLS: _l(
+    Problem.NO_TLS: gettext_lazy(
         "Port %(port)s does not speak TLS; use the broker's TLS port (often 8883) or "
         "turn TLS off"
     ),
-    Problem.EXPIRED: _l("The broker's certificate has expired; it must be renewed"),
-    Problem.NOT_YET_VALID: _l(
+    Problem.EXPIRED: gettext_lazy(
+        "The broker's certificate has expired; it must be renewed"
+    ),
+    Problem.NOT_YET_VALID: gettext_lazy(
         "The broker's certificate is not valid yet; check the clocks on both sides"
     ),
-    Problem.UNKNOWN_CA: _l(
+    Problem.UNKNOWN_CA: gettext_lazy(
         "The broker's certificate is from an authority that is not trusted here; "
         "enter its CA certificate in the settings"
     ),
-    Problem.WRONG_NAME: _l(
+    Problem.WRONG_NAME: gettext_lazy(
         "The broker's certificate is for another name; use that name as the host, or "
         "enter it as the TLS server name"
     ),
-    Problem.CERTIFICATE_REFUSED: _l("The broker's certificate is refused: %(said)s"),
-    Problem.HANDSHAKE: _l("The TLS handshake failed: %(said)s"),
-    Problem.CLIENT_CERTIFICATE: _l(
+    Problem.CERTIFICATE_REFUSED: gettext_lazy(
+        "The broker's certificate is refused: %(said)s"
+    ),
+    Problem.HANDSHAKE: gettext_lazy("The TLS handshake failed: %(said)s"),
+    Problem.CLIENT_CERTIFICATE: gettext_lazy(
         "The broker refuses our client certificate, or demands one: %(said)s"
     ),
-    Problem.CONNACK_AUTH: _l("The broker refuses the user name or the password"),
-    Problem.CONNACK_REFUSED: _l("The broker refuses us for now: %(words)s"),
-    Problem.CONNACK_CONFIG: _l("The broker does not take our client id: %(words)s"),
-    Problem.CONNACK_PROTOCOL: _l(
+    Problem.CONNACK_AUTH: gettext_lazy(
+        "The broker refuses the user name or the password"
+    ),
+    Problem.CONNACK_REFUSED: gettext_lazy("The broker refuses us for now: %(words)s"),
+    Problem.CONNACK_CONFIG: gettext_lazy(
+        "The broker does not take our client id: %(words)s"
+    ),
+    Problem.CONNACK_PROTOCOL: gettext_lazy(
         "The broker refuses our version of MQTT or our settings: %(words)s"
     ),
-    Problem.NO_MQTT: _l(
+    Problem.NO_MQTT: gettext_lazy(
         "What answers there is no broker of this version of MQTT: %(said)s"
     ),
-    Problem.HUNG_UP: _l(
+    Problem.HUNG_UP: gettext_lazy(
         "The broker hung up on our login; the usual cause is a wrong user name or "
         "password, or a port that wants TLS"
     ),
-    Problem.NO_CONNACK: _l(
+    Problem.NO_CONNACK: gettext_lazy(
         "The host took the connection and does not answer as a broker; check the port"
     ),
-    Problem.FILTERS_REFUSED: _l(
+    Problem.FILTERS_REFUSED: gettext_lazy(
         "The broker refuses %(count)s of the subscriptions; allow them in its ACL"
     ),
-    Problem.NO_SUBACK: _l("The broker does not answer to a subscription"),
-    Problem.CLOSED: _l(
+    Problem.NO_SUBACK: gettext_lazy("The broker does not answer to a subscription"),
+    Problem.CLOSED: gettext_lazy(
         "The broker closed the connection on our subscription; look into its ACL and "
         "its log"
     ),
-    Problem.TEST_SUBSCRIPTION_REFUSED: _l(
+    Problem.TEST_SUBSCRIPTION_REFUSED: gettext_lazy(
         "The broker does not let us subscribe to %(topic)s; readings are not affected"
     ),
-    Problem.CLOSED_ON_PUBLISH: _l(
+    Problem.CLOSED_ON_PUBLISH: gettext_lazy(
         "The broker closed the connection when we published on %(topic)s; allow it in "
         "its ACL, or commands to devices will fail too"
     ),
-    Problem.PUBLISH_REFUSED: _l(
+    Problem.PUBLISH_REFUSED: gettext_lazy(
         "The broker does not let us publish on %(topic)s; readings are not affected, "
         "commands to devices may be"
     ),
-    Problem.NO_PUBACK: _l("The broker did not confirm our message on %(topic)s"),
-    Problem.NO_ECHO: _l(
+    Problem.NO_PUBACK: gettext_lazy(
+        "The broker did not confirm our message on %(topic)s"
+    ),
+    Problem.NO_ECHO: gettext_lazy(
         "The broker took our message on %(topic)s and did not send it back; perhaps "
         "its ACL forbids us to publish there. Readings are not affected"
     ),
-    Problem.UNEXPECTED: _l("This step failed unexpectedly: %(said)s"),
+    Problem.UNEXPECTED: gettext_lazy("This step failed unexpectedly: %(said)s"),
 }
 
 

@@ -43,6 +43,22 @@ def test_it_starts_and_stops_without_a_script(client, stopped, request, who, sen
     assert sent == [("send_ensure", stopped.pk), ("send_drop", stopped.pk)]
 
 
+def test_it_restarts_on_a_new_link_without_a_script(
+    client, stopped, operator, sent, django_capture_on_commit_callbacks
+):
+    client.force_login(operator)
+    before = MqttConnection.objects.get(site=stopped)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        response = client.post(f"/sites/{stopped.pk}/restart/", follow=True)
+
+    after = MqttConnection.objects.get(site=stopped)
+    assert "Restart requested: North" in page_of(response).texts
+    assert wanted(stopped) == (True, "connecting")
+    assert (after.restarts, after.generation) == (1, before.generation + 1)
+    assert sent == [("send_ensure", stopped.pk)]
+
+
 def test_it_says_what_was_asked(client, stopped, superuser):
     client.force_login(superuser)
 
@@ -51,7 +67,7 @@ def test_it_says_what_was_asked(client, stopped, superuser):
     assert "Start requested: North" in page_of(response).texts
 
 
-@pytest.mark.parametrize("action", ["start", "stop"])
+@pytest.mark.parametrize("action", ["start", "stop", "restart"])
 def test_it_refuses_a_stranger(client, stopped, action):
     response = client.post(f"/sites/{stopped.pk}/{action}/")
 
@@ -60,7 +76,7 @@ def test_it_refuses_a_stranger(client, stopped, action):
 
 
 @pytest.mark.parametrize("who", ["viewer", "outsider"])
-@pytest.mark.parametrize("action", ["start", "stop"])
+@pytest.mark.parametrize("action", ["start", "stop", "restart"])
 def test_it_refuses_those_who_may_only_look(client, stopped, request, who, action):
     client.force_login(request.getfixturevalue(who))
 
