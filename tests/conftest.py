@@ -15,6 +15,7 @@ from tests.browser import (  # noqa: F401 (fixtures)
     page,
     problems,
 )
+from tests.full_site import full_site  # noqa: F401 (a fixture)
 from tests.system import System
 
 

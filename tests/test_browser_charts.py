@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import time
+from datetime import datetime
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import expect
@@ -110,7 +112,7 @@ def test_a_chart_draws_what_was_published_and_grows_live(device, page):
 
 
 def test_ranges_intervals_zoom_and_the_file(device, page):
-    page.goto(f"/sensors/{device['temp']}/")
+    page.goto(f"/sensors/{device['temp']}/?range=24h")
     expect(page.locator("#readout")).to_contain_text("temp")
     steps = page.locator("#steps")
     expect(steps).to_have_text("values of 5 minutes each")
@@ -156,13 +158,76 @@ def test_ranges_intervals_zoom_and_the_file(device, page):
 
 
 def test_a_text_is_a_list_of_its_changes(device, page):
-    page.goto(f"/sensors/{device['state']}/")
+    page.goto(f"/sensors/{device['state']}/?range=24h")
 
     rows = page.locator("#values tbody tr")
     expect(rows).to_have_count(2)
     expect(rows.first).to_contain_text("on")
+    expect(rows.first).to_contain_text("until now")
     expect(rows.last).to_contain_text("off")
     expect(page.locator("#chart-note")).to_be_hidden()
+    expect(page.locator("#older")).to_be_hidden()
+
+
+def test_the_changes_of_a_long_time_come_a_hundred_at_a_time(device, system, page):
+    start = time.time() - 5 * 86_400
+    samples = [
+        {"ts": start + n, "values": {"state": word}}
+        for n, word in enumerate(["a", "b"] * 75)
+    ]
+    device["peer"].publish(f"{device['topic']}/data", samples)
+    count = "SELECT count(*) FROM telemetry_reading WHERE sensor_id = %s AND text = 'b'"
+    until(lambda: system.sql(count, device["state"])[0][0] == 75, "the texts")
+
+    page.goto(f"/sensors/{device['state']}/?range=7d")
+    rows = page.locator("#values tbody tr")
+    expect(rows).to_have_count(100)
+    expect(rows.first).to_contain_text("on")
+    page.get_by_role("button", name="Show older changes").click()
+
+    expect(rows).to_have_count(152)
+    expect(rows.last).to_contain_text("a")
+    expect(page.locator("#older")).to_be_hidden()
+
+
+def test_two_fingers_stretch_the_chart_and_one_moves_it(device, new_page, cookies):
+    page = new_page(storage_state=cookies, viewport=PHONE, has_touch=True)
+    page.goto(f"/sensors/{device['temp']}/?range=24h")
+    until(lambda: page.evaluate(COLOURED) > 20, "a line")
+    page.locator("#chart").scroll_into_view_if_needed()
+    area = page.locator("#chart .u-over").bounding_box()
+    y, left = area["y"] + area["height"] / 2, area["x"]
+    touch = page.context.new_cdp_session(page)
+
+    def fingers(kind, *shares):
+        points = [
+            {"x": left + share * area["width"], "y": y, "id": number}
+            for number, share in enumerate(shares)
+        ]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    def hours():
+        query = parse_qs(urlsplit(page.evaluate("location.href")).query)
+        moments = [datetime.fromisoformat(query[name][0]) for name in ("from", "to")]
+        return moments[0], (moments[1] - moments[0]).total_seconds() / 3600
+
+    fingers("touchStart", 0.15, 0.35)
+    for step in range(1, 6):
+        fingers("touchMove", 0.15 - step * 0.01, 0.35 + step * 0.11)
+    fingers("touchEnd")
+    page.wait_for_url(re.compile("range=custom"))
+    before, stretched = hours()
+    expect(page.locator("#chart-note")).to_be_hidden()
+    fingers("touchStart", 0.3)
+    for step in range(1, 6):
+        fingers("touchMove", 0.3 + step * 0.1)
+    fingers("touchEnd")
+    until(lambda: hours()[0] < before, "an earlier range")
+
+    assert stretched == pytest.approx(24 * 0.2 / 0.8, rel=0.1)
+    assert hours()[1] == pytest.approx(stretched, rel=0.01)
+    page.get_by_role("button", name="Reset zoom").click()
+    page.wait_for_url(re.compile("range=24h"))
 
 
 def test_a_failed_question_says_so_and_can_be_asked_again(device, page, problems):

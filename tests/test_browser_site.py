@@ -146,13 +146,16 @@ def test_the_quarantine_is_read_again(system, site, peer, page):
     messages = page.locator(".quarantined")
     expect(messages).to_have_count(2, timeout=40_000)
     expect(messages.filter(has_text=MARKUP)).to_be_visible()
-    values = [{"path": "$.t", "key": "t"}]
-    system.call(
-        "POST",
-        f"mqtt/sites/{site['id']}/mappings/",
-        201,
-        json={"version": 77, "values": values},
-    )
+    opener = page.get_by_role("link", name="Mapping for version 77")
+    opener.click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("checkbox", name="$.t").check()
+    expect(dialog.locator("#preview tbody")).to_contain_text("5")
+    dialog.get_by_role("checkbox", name="Then read").uncheck()
+    dialog.get_by_role("button", name="Save the mapping").click()
+    expect(toast(page)).to_contain_text("Saved: messages of this version")
+    expect(dialog).to_be_hidden()
+    expect(opener).to_be_focused()
 
     messages.filter(has_text="unknown protocol version").get_by_role("checkbox").check()
     page.get_by_role("button", name="Read the chosen ones again").click()
@@ -205,7 +208,7 @@ def test_a_site_is_made_tested_and_started_by_hand(system, broker, page):
     page.get_by_label("Broker port").fill(str(broker.port))
     page.get_by_role("button", name="Save", exact=True).click()
     expect(toast(page)).to_contain_text("Saved")
-    start = page.get_by_role("button", name="Start")
+    start = page.locator("[data-action=start]")
     expect(start).to_be_enabled()
     start.click()
     site = {"id": int(page.url.split("/")[-3])}

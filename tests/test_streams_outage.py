@@ -133,7 +133,8 @@ def test_the_process_ends_at_once_with_streams_open(
     ):
         web.process.send_signal(number)
 
-        web.process.wait(timeout=30)  # below --timeout-graceful-shutdown: it was not cut
+        # Below --timeout-graceful-shutdown: it was not cut.
+        web.process.wait(timeout=30)
         wait_for(lambda: not one.is_open and not two.is_open)
     assert "Traceback" not in web.log.read_text()
 

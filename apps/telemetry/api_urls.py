@@ -2,10 +2,18 @@ from __future__ import annotations
 
 from django.urls import URLPattern, path
 
-from apps.telemetry import api, history_api, mappings_api, quarantine_api, topics_api
+from apps.telemetry import (
+    api,
+    changes_api,
+    history_api,
+    mappings_api,
+    quarantine_api,
+    topics_api,
+)
 
 urlpatterns: list[URLPattern] = [
     path("mqtt/sensors/<int:sensor_id>/readings/", api.SensorReadings.as_view()),
+    path("mqtt/sensors/<int:sensor_id>/changes/", changes_api.SensorChanges.as_view()),
     path(
         "mqtt/dataloggers/<int:datalogger_id>/history/",
         history_api.DataloggerHistory.as_view(),

@@ -62,6 +62,13 @@ class ZoneField(serializers.CharField):
         return name
 
 
+def check_range(attrs: dict[str, Any]) -> None:
+    """Refuse `to` before `from`."""
+    start, end = attrs.get("from"), attrs.get("to")
+    if start and end and end < start:
+        raise serializers.ValidationError({"to": [_("'to' lies before 'from'")]})
+
+
 class _RangeQuery(serializers.Serializer[Any]):
     """The parameters that all questions about readings share."""
 
@@ -93,9 +100,7 @@ class _RangeQuery(serializers.Serializer[Any]):
     from_help = "At or after this time; without it from the first."
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        start, end = attrs.get("from"), attrs.get("to")
-        if start and end and end < start:
-            raise serializers.ValidationError({"to": [_("'to' lies before 'from'")]})
+        check_range(attrs)
         attrs.setdefault("agg", ("avg",))
         return attrs
 

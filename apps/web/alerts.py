@@ -7,7 +7,6 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
-from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_safe
 
 from apps.alerts.models import Alert
@@ -20,7 +19,6 @@ CLOSED_SHOWN = 50
 @require_safe
 @login_required
 @never_cache
-@gzip_page
 def alerts(request: HttpRequest) -> HttpResponse:
     rows = Alert.objects.visible_to(request.user).select_related("site")
     still_open = rows.filter(closed_at=None)

@@ -37,10 +37,11 @@ def _chart() -> dict[str, Any]:
         "each": _("values of %(interval)s each"),
         "tooMany": _("Too many readings for every one: values of %(interval)s each."),
         "mostSensors": _("At most %(n)s sensors at a time."),
-        "yours": _("your time: %(time)s"),
         "summary": _("%(name)s: lowest %(low)s, highest %(high)s, last %(last)s"),
         "newest": _("The newest %(n)s of %(total)s; the file has all of them."),
-        "newestChanges": _("The newest %(n)s of %(total)s changes."),
+        "from": _("From"),
+        "until": _("To"),
+        "stillSaid": _("until now"),
         "at": _("Time"),
         "value": _("Value"),
     }

@@ -13,7 +13,6 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_safe
 
 from apps.core.permissions import is_superuser
@@ -54,7 +53,6 @@ COMMANDS_SHOWN = 10
 @require_safe
 @login_required
 @never_cache
-@gzip_page
 def datalogger(request: HttpRequest, datalogger_id: int) -> HttpResponse:
     """Show one datalogger: presence, values, history, uptime, commands."""
     now = timezone.now()
@@ -71,7 +69,7 @@ def datalogger(request: HttpRequest, datalogger_id: int) -> HttpResponse:
         "running": duration_text(row.uptime_s) if row.uptime_s is not None else "",
         "cards": _cards(state.sensors, now),
         "chosen": _chosen(request, state.sensors),
-        **_wish(ranges.wish_of(request.GET, zone=row.site.timezone), row.site),
+        **_wish(_wish_of(request, row, now), row.site),
         "uptimes": _uptimes(row, now),
         **_outages(row, now),
         "may_control": may_control,
@@ -86,14 +84,13 @@ def datalogger(request: HttpRequest, datalogger_id: int) -> HttpResponse:
 @require_safe
 @login_required
 @never_cache
-@gzip_page
 def sensor(request: HttpRequest, sensor_id: int) -> HttpResponse:
     """Show one sensor: its value, and its history as a chart and as a table."""
     now = timezone.now()
     row = visible_sensor(request.user, sensor_id)
     place = row.datalogger.site
     state = sensor_state(row)
-    wish = ranges.wish_of(request.GET, zone=place.timezone)
+    wish = _wish_of(request, row.datalogger, now)
     context = {
         **_place(request, place, now),
         "device": row.datalogger,
@@ -122,6 +119,11 @@ def _place(request: HttpRequest, place: Site, now: datetime) -> dict[str, object
         "figures": ranges.figure_names().items(),
         "texts": device_texts(),
     }
+
+
+def _wish_of(request: HttpRequest, row: Datalogger, now: datetime) -> ranges.Wish:
+    default = ranges.first_span(now - row.created_at)
+    return ranges.wish_of(request.GET, zone=row.site.timezone, default=default)
 
 
 def _wish(wish: ranges.Wish, place: Site) -> dict[str, object]:

@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 # A sensor of one of these types says yes or no; the store knows 1 and 0 alone.
 BOOLEAN_TYPES = frozenset({"bool", "boolean", "binary", "switch", "door", "contact"})
 
+_GROUPED = 1000  # from here on digits are grouped
 _HUGE = 1e15  # from here on a float has no fraction, and nobody counts digits
 _TINY = 1e-6
 
@@ -37,6 +38,8 @@ def value_text(value: float | str | None, *, is_yes_or_no: bool = False) -> str:
 def number_text(value: float) -> str:
     """Return a number with at most 3 decimals, 6 if it is smaller than 1."""
     size = abs(value)
+    if isinstance(value, int) and size < _GROUPED:
+        return str(value)  # in all languages, and hundreds of them are on a page
     if not math.isfinite(value):
         return "–"
     if size >= _HUGE or 0 < size < _TINY:

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from apps.devices.models import Datalogger, DiscoveredTopic
+from apps.devices.models import Datalogger
 from apps.telemetry.models import TopicMapping
 
 NEW = "new"
@@ -68,7 +68,8 @@ class Draft:
 
 
 def draft_of(
-    topic: DiscoveredTopic,
+    paths: Iterable[Mapping[str, str]],
+    topic: str,
     mapping: TopicMapping | None,
     dataloggers: Iterable[Datalogger],
     *,
@@ -77,12 +78,13 @@ def draft_of(
     """Return what the form shows first.
 
     Args:
-        topic: whose paths are offered.
-        mapping: what is stored of it, if it was accepted.
+        paths: the values of the payload, each with `path` and `type`.
+        topic: of the message.
+        mapping: what is stored of it.
         dataloggers: those that can be chosen.
         names_its_own: the topic itself says whose readings they are.
     """
-    rows = _offered(topic)
+    rows = _offered(paths, topic)
     if mapping is None:
         return Draft(rows, device="" if names_its_own else NEW)
     stored = {value["path"]: value for value in mapping.values}
@@ -101,11 +103,11 @@ def draft_of(
     )
 
 
-def _offered(topic: DiscoveredTopic) -> list[Row]:
+def _offered(paths: Iterable[Mapping[str, str]], topic: str) -> list[Row]:
     taken: set[str] = set()
     rows = []
-    for each in topic.paths:
-        key = _unused(key_from(each["path"], topic.topic), taken)
+    for each in paths:
+        key = _unused(key_from(each["path"], topic), taken)
         taken.add(key)
         kind = each["type"]
         type_ = "boolean" if kind == "boolean" else ""
@@ -148,9 +150,9 @@ def _unused(key: str, taken: set[str]) -> str:
 # -- what a person sent --------------------------------------------------------
 
 
-def read_draft(sent: Mapping[str, str], topic: DiscoveredTopic) -> Draft:
+def read_draft(sent: Mapping[str, str], paths: Iterable[Mapping[str, str]]) -> Draft:
     """Return what was sent; rows keep their order, and unticked ones their texts."""
-    kinds = {each["path"]: each["type"] for each in topic.paths}
+    kinds = {each["path"]: each["type"] for each in paths}
     rows = []
     for place in range(_count(sent.get("rows", ""))):
         path = sent.get(f"path-{place}", "")

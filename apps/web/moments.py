@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from django.utils import formats
+from django.utils.translation import gettext as _
 
 
 def iso(moment: datetime | None) -> str:
@@ -18,4 +19,6 @@ def iso(moment: datetime | None) -> str:
 
 def moment_text(moment: datetime, zone: str) -> str:
     local = moment.astimezone(ZoneInfo(zone or "UTC"))
-    return f"{formats.date_format(local, 'j M Y, H:i:s')} {local.tzname()}"
+    # As `Intl` writes it in the scripts: in Italian a month has a small letter.
+    shape = _("j M Y, H:i:s")
+    return f"{formats.date_format(local, shape)} {local.tzname()}"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 BYTES_SHOWN = 32  # of what is no text
+# What a page must not carry: control characters, other than those of lines and tables.
+_UNFIT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 def payload_text(payload: bytes, *, chars: int, size: int | None = None) -> str:
@@ -21,14 +25,10 @@ def payload_text(payload: bytes, *, chars: int, size: int | None = None) -> str:
         if not is_cut or error.start < len(payload) - 3:
             return _bytes_text(payload, is_cut=is_cut)
         text = payload[: error.start].decode("utf-8")
-    text = "".join(letter if _is_fit(letter) else "�" for letter in text)
-    return f"{text[:chars]}…" if is_cut or len(text) > chars else text
+    shown = _UNFIT.sub("�", text[:chars])
+    return f"{shown}…" if is_cut or len(text) > chars else shown
 
 
 def _bytes_text(payload: bytes, *, is_cut: bool) -> str:
     shown = payload[:BYTES_SHOWN].hex(" ")
     return f"{shown} …" if is_cut or len(payload) > BYTES_SHOWN else shown
-
-
-def _is_fit(letter: str) -> bool:
-    return (letter >= " " and letter != "\x7f") or letter in "\t\n\r"

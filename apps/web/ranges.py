@@ -14,12 +14,14 @@ from django.utils.translation import gettext as _
 from apps.web.moments import iso
 
 SPANS = {
+    "15m": timedelta(minutes=15),
     "1h": timedelta(hours=1),
     "24h": timedelta(hours=24),
     "7d": timedelta(days=7),
     "30d": timedelta(days=30),
     "1y": timedelta(days=365),
 }
+DEFAULT = "24h"
 CUSTOM = "custom"
 INTERVALS = ("auto", "raw", "1m", "15m", "1h", "1d")
 FIGURES = ("avg", "min", "max", "sum", "count", "last")
@@ -47,7 +49,7 @@ class Wish:
         return urlencode({name: text for name, text in given.items() if text})
 
 
-def wish_of(query: Mapping[str, str], *, zone: str, default: str = "24h") -> Wish:
+def wish_of(query: Mapping[str, str], *, zone: str, default: str = DEFAULT) -> Wish:
     """Read an address; what it does not say, or says wrongly, is the default.
 
     Args:
@@ -64,6 +66,12 @@ def wish_of(query: Mapping[str, str], *, zone: str, default: str = "24h") -> Wis
         if start and end and start < end:
             return Wish(CUSTOM, start, end, interval, agg)
     return Wish(span if span in SPANS else default, None, None, interval, agg)
+
+
+def first_span(age: timedelta) -> str:
+    """Return the range to begin with: of a new device a day would be an empty chart."""
+    short = ("15m", "1h")
+    return next((name for name in short if age <= SPANS[name]), DEFAULT)
 
 
 def _moment(text: str, zone: str) -> datetime | None:
@@ -89,6 +97,7 @@ def local_text(moment: datetime | None, zone: str) -> str:
 def span_names() -> list[tuple[str, str, str]]:
     """Return of each range its name in the address, on the button, and spoken."""
     return [
+        ("15m", _("15 min"), _("Last 15 minutes")),
         ("1h", _("1 h"), _("Last hour")),
         ("24h", _("24 h"), _("Last 24 hours")),
         ("7d", _("7 d"), _("Last 7 days")),

@@ -35,10 +35,11 @@ _TRANSITIONAL = (Status.CONNECTING, Status.DISABLED)
 
 @dataclass(frozen=True, slots=True)
 class Controls:
-    """Which of the two buttons can be pressed."""
+    """Which of the buttons can be pressed."""
 
     can_start: bool
     can_stop: bool
+    can_restart: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,10 @@ class SiteRow:
         return f"{self.url}stop/"
 
     @property
+    def restart_url(self) -> str:
+        return f"{self.url}restart/"
+
+    @property
     def search_text(self) -> str:
         parts = (self.state.site_name, self.state.site_code, self.state.broker_host)
         return " ".join(parts).lower()
@@ -115,7 +120,9 @@ def controls_for(
     under_way = status in _TRANSITIONAL and not is_slow
     wants_start = not is_enabled or status == Status.ERROR or is_slow
     return Controls(
-        can_start=has_broker and wants_start and not under_way, can_stop=is_enabled
+        can_start=has_broker and wants_start and not under_way,
+        can_stop=is_enabled,
+        can_restart=has_broker and is_enabled and not under_way,
     )
 
 

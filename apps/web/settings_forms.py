@@ -95,7 +95,7 @@ class SiteForm(forms.ModelForm):  # type: ignore[type-arg]  # no generic at runt
                 "site's number."
             ),
             "timezone": _("Such as Europe/Rome: that of times without a zone."),
-            "visibility": _("Members are named in the administration."),
+            "visibility": _("Members are named on the page of these settings."),
         }
 
 

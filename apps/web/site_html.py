@@ -34,6 +34,7 @@ class SiteWriter:
         self._state = shape_of("_state.html", labels)
         self._retry = shape_of("_retry.html", labels)
         self._actions = shape_of("_actions.html", labels)
+        self._restart = shape_of("_restart.html", labels)
         self._no_broker = shape_of("_no_broker.html", labels)
         self._not_online = [
             ("offline", _("%(n)s offline")),
@@ -63,7 +64,7 @@ class SiteWriter:
             online=self._online(row.devices),
             others=self._others(row.devices),
             last_message=self._age(last, row.zone) if last else "–",
-            actions=self.actions(row),
+            actions=self.actions(row, has_restart=False),
         )
 
     def data(self, row: SiteRow) -> SafeString:
@@ -92,8 +93,8 @@ class SiteWriter:
             slow=EMPTY if row.is_slow else HIDDEN,
         )
 
-    def actions(self, row: SiteRow) -> SafeString:
-        """Return the two buttons, nothing for those who may not press them."""
+    def actions(self, row: SiteRow, *, has_restart: bool = True) -> SafeString:
+        """Return the buttons, nothing for those who may not press them."""
         if not row.state.can_control:
             return EMPTY
         return fill(
@@ -101,8 +102,17 @@ class SiteWriter:
             name=row.state.site_name,
             start_url=row.start_url,
             stop_url=row.stop_url,
+            restart=self._restart_button(row) if has_restart else EMPTY,
             start=EMPTY if row.controls.can_start else DISABLED,
             stop=EMPTY if row.controls.can_stop else DISABLED,
+        )
+
+    def _restart_button(self, row: SiteRow) -> SafeString:
+        return fill(
+            self._restart,
+            name=row.state.site_name,
+            url=row.restart_url,
+            state=EMPTY if row.controls.can_restart else DISABLED,
         )
 
     def _broker(self, row: SiteRow) -> SafeString:

@@ -12,7 +12,6 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.gzip import gzip_page
 
 from apps.core.permissions import is_superuser
 from apps.sites import services
@@ -45,7 +44,7 @@ class May:
 
 def page(view: Any) -> Any:  # noqa: ANN401 (decorators of Django, any signature)
     """Decorate a page for people who are logged in, as it is at this moment."""
-    return login_required(never_cache(gzip_page(view)))
+    return login_required(never_cache(view))
 
 
 def open_site(

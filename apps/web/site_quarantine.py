@@ -15,14 +15,18 @@ from django.views.decorators.http import require_safe
 from apps.core.errors import DomainError
 from apps.sites.models import Site
 from apps.telemetry.models import QuarantinedMessage, QuarantineReason
+from apps.telemetry.protocols.decode import version_of
+from apps.telemetry.protocols.mapped import NO_RULES, SiteRules
 from apps.telemetry.quarantine_serializers import LISTED_BYTES, listed
-from apps.telemetry.replay import is_readable, replay
+from apps.telemetry.replay import Replayed, is_readable, replay
+from apps.telemetry.rules import site_rules
 from apps.web.answers import administers, done, site_action
 from apps.web.payload_text import payload_text
 from apps.web.site_page import open_site, page
 
 PER_PAGE = 50
 MAX_ID = 2**63 - 1
+UNKNOWN = QuarantineReason.UNKNOWN_VERSION
 
 
 class NothingChosenError(DomainError):
@@ -55,7 +59,11 @@ def _listing(request: HttpRequest, site: Site) -> dict[str, Any]:
         request.GET.get("page")
     )
     # By id: PostgreSQL would cut the payload of every row that is skipped as well.
-    on_page = listed(QuarantinedMessage.objects.filter(pk__in=list(found.object_list)))
+    on_page = list(
+        listed(QuarantinedMessage.objects.filter(pk__in=list(found.object_list)))
+    )
+    is_strange = any(row.reason == UNKNOWN for row in on_page)
+    rules = site_rules(site.pk) if is_strange else NO_RULES
     return {
         "reason": reason,
         "show_replayed": show_replayed,
@@ -66,16 +74,21 @@ def _listing(request: HttpRequest, site: Site) -> dict[str, Any]:
         ],
         "total": sum(counts.values()),
         "page": found,
-        "messages_shown": [_shown(row) for row in on_page],
+        "messages_shown": [_shown(row, site.code, rules) for row in on_page],
     }
 
 
-def _shown(row: QuarantinedMessage) -> dict[str, Any]:
+def _shown(row: QuarantinedMessage, code: str, rules: SiteRules) -> dict[str, Any]:
     head = bytes(row.head)  # type: ignore[attr-defined]  # by `listed`
+    can_replay = row.replayed_at is None and is_readable(row)
+    version = None
+    if row.reason == UNKNOWN and can_replay:
+        version = version_of(code, row.topic.encode(), head, rules=rules)
     return {
         "row": row,
         "payload": payload_text(head, chars=LISTED_BYTES, size=row.payload_size),
-        "can_replay": row.replayed_at is None and is_readable(row),
+        "can_replay": can_replay,
+        "version": version,  # None also where its payload is long; others are not
     }
 
 
@@ -92,7 +105,13 @@ def replay_some(request: HttpRequest, site: Site) -> HttpResponse:
         reason = request.POST.get("reason", "")
         known = reason in QuarantineReason.values
         result = replay(site, reason=reason if known else "")
-    text = _(
+    return done(
+        request, replayed_text(result), reverse("web:quarantine", args=[site.pk])
+    )
+
+
+def replayed_text(result: Replayed) -> str:
+    return _(
         "%(good)d understood and stored, %(bad)d still not understood, "
         "%(skipped)d cannot be read again"
     ) % {
@@ -100,7 +119,6 @@ def replay_some(request: HttpRequest, site: Site) -> HttpResponse:
         "bad": result.still_quarantined,
         "skipped": result.skipped,
     }
-    return done(request, text, reverse("web:quarantine", args=[site.pk]))
 
 
 def _is_id(text: str) -> bool:

@@ -19,6 +19,7 @@ from apps.sites.forms import TopicFormSet
 from apps.sites.models import MqttConnection, Site
 from apps.web.answers import administers, done, log_in_first
 from apps.web.settings_forms import SettingsForm, SiteForm, topics_of, zones
+from apps.web.site_members import members_context
 from apps.web.site_page import open_site, page, site_texts
 from apps.web.texts import script_texts
 from apps.web.trial_steps import tried
@@ -102,7 +103,7 @@ def _edit(request: HttpRequest, site_id: int) -> HttpResponse:
     # The form changes its row even when it is refused: not the one of the page's head.
     row = Site.objects.get(pk=site.pk)
     form = SiteForm(request.POST if request.method == "POST" else None, instance=row)
-    context |= {"form": form, "zones": zones()}
+    context |= {"form": form, "zones": zones()} | members_context(site)
     if request.method == "POST" and form.is_valid():
         fields = form.cleaned_data
         if not fields["code"]:

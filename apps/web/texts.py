@@ -19,6 +19,7 @@ def script_texts() -> dict[str, Any]:
         "reasons": {reason.value: reason_in_words(reason) for reason in Reason},
         "presence": {presence.value: str(presence.label) for presence in Presence},
         "ages": age_strings(),
+        "yours": _("your time: %(time)s"),
         "yes": _("yes"),
         "no": _("no"),
         "nextTry": _("next try in %(n)s s"),
@@ -28,6 +29,7 @@ def script_texts() -> dict[str, Any]:
         "isBack": _("Live again"),
         "startAsked": _("Start requested: %(site)s"),
         "stopAsked": _("Stop requested: %(site)s"),
+        "restartAsked": _("Restart requested: %(site)s"),
         "errors": {
             "not_configured": _("This site has no broker yet."),
             "permission": _("You may not start or stop this site."),
@@ -44,6 +46,7 @@ def row_labels() -> dict[str, str]:
     return {
         "start": _("Start"),
         "stop": _("Stop"),
+        "restart": _("Restart"),
         "broker": _("Broker"),
         "no_broker": _("not configured"),
         "dataloggers": _("Dataloggers"),

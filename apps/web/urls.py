@@ -7,10 +7,12 @@ from apps.web import (
     device_views,
     site_commands,
     site_mapping,
+    site_members,
     site_messages,
     site_quarantine,
     site_settings,
     site_topics,
+    site_version,
     site_views,
     views,
 )
@@ -25,6 +27,12 @@ urlpatterns = [
     path("sites/new/", site_settings.new, name="site_new"),
     path("sites/<int:site_id>/", site_views.site, name="site"),
     path("sites/<int:site_id>/edit/", site_settings.edit, name="site_edit"),
+    path("sites/<int:site_id>/members/", site_members.add, name="members"),
+    path(
+        "sites/<int:site_id>/members/<int:member_id>/",
+        site_members.change,
+        name="member",
+    ),
     path(
         "sites/<int:site_id>/connection/", site_settings.connection, name="connection"
     ),
@@ -51,10 +59,16 @@ urlpatterns = [
         site_quarantine.replay_some,
         name="replay",
     ),
+    path(
+        "sites/<int:site_id>/quarantine/<int:message_id>/mapping/",
+        site_version.version,
+        name="version",
+    ),
     path("sites/<int:site_id>/commands/", site_commands.commands, name="commands"),
     path("sites/<int:site_id>/publish/", site_commands.publish, name="publish"),
     path("sites/<int:site_id>/start/", views.start, name="start"),
     path("sites/<int:site_id>/stop/", views.stop, name="stop"),
+    path("sites/<int:site_id>/restart/", views.restart, name="restart"),
     path(
         "dataloggers/<int:datalogger_id>/", device_views.datalogger, name="datalogger"
     ),

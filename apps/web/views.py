@@ -14,7 +14,6 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_POST, require_safe
 
 from apps.core.errors import DomainError
@@ -30,7 +29,6 @@ from apps.web.texts import script_texts
 @require_safe
 @login_required
 @never_cache
-@gzip_page
 def sites(request: HttpRequest) -> HttpResponse:
     """List the sites. The filter hides rows, so that the script can show them again."""
     now = timezone.now()
@@ -66,6 +64,13 @@ def start(request: HttpRequest, site_id: int) -> HttpResponse:
 def stop(request: HttpRequest, site_id: int) -> HttpResponse:
     done = _("Stop requested: %(site)s")
     return _control(request, site_id, services.connection_stop, done)
+
+
+@require_POST
+@never_cache
+def restart(request: HttpRequest, site_id: int) -> HttpResponse:
+    done = _("Restart requested: %(site)s")
+    return _control(request, site_id, services.connection_restart, done)
 
 
 def _control(

@@ -110,6 +110,19 @@ def datalogger_of(code: str, topic: bytes) -> DeviceRef | None:
     return None if route is None or route.device.is_gateway else route.device
 
 
+def version_of(
+    code: str, topic: bytes, payload: bytes, *, rules: SiteRules = NO_RULES
+) -> int | None:
+    """Return the version of a data message, known or not; None if it has no number."""
+    try:
+        route = topics.parse(code, topic)
+        if route is None or route.kind != "data":
+            return None
+        return _version(strict_json(_bounded(payload)), route.device, rules)
+    except (topics.InvalidTopicError, PayloadError):
+        return None
+
+
 def _named(code: str, topic: bytes) -> DeviceRef:
     device = datalogger_of(code, topic)
     if device is None:  # the site's code was changed since

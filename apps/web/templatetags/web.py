@@ -11,6 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from apps.devices.models import OfflineCause, Presence
+from apps.web.details import in_words
 from apps.web.formats import age_text, number_text
 from apps.web.moments import iso, moment_text
 
@@ -37,6 +38,7 @@ def clock(moment: datetime, zone: str = "") -> SafeString:
 
 
 register.filter("iso", iso)
+register.filter("in_words", in_words)
 
 
 @register.filter

@@ -34,10 +34,30 @@ def test_it_offers_what_makes_sense(status, is_enabled, slow, start, stop):
     assert (controls.can_start, controls.can_stop) == (start, stop)
 
 
+@pytest.mark.parametrize(
+    ("status", "is_enabled", "slow", "restart"),
+    [
+        ("connected", True, False, True),
+        ("error", True, False, True),
+        ("connecting", True, False, False),  # it is being done
+        ("connecting", True, True, True),
+        ("disconnected", False, False, False),
+        ("disabled", False, True, False),
+    ],
+)
+def test_it_restarts_what_is_meant_to_run(status, is_enabled, slow, restart):
+    controls = controls_for(
+        status, is_enabled=is_enabled, has_broker=True, is_slow=slow
+    )
+
+    assert controls.can_restart is restart
+
+
 def test_it_never_starts_without_a_broker():
     controls = controls_for("error", is_enabled=True, has_broker=False, is_slow=False)
 
-    assert (controls.can_start, controls.can_stop) == (False, True)
+    assert (controls.can_start, controls.can_restart) == (False, False)
+    assert controls.can_stop
 
 
 def test_only_a_change_under_way_is_slow():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+import time_machine
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -130,7 +131,8 @@ def test_it_tells_uptime_and_outages_with_their_causes(client, row, viewer):
         )
     client.force_login(viewer)
 
-    page = page_of(client.get(of(row)))
+    with time_machine.travel(now, tick=False):
+        page = page_of(client.get(of(row)))
 
     assert "80 %" in page.texts
     assert "offline 1 h, unknown 19 h" in page.texts

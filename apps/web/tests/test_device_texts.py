@@ -9,7 +9,7 @@ import pytest
 
 from apps.web.curves import curve_path
 from apps.web.durations import duration_text
-from apps.web.ranges import local_text, wish_of
+from apps.web.ranges import first_span, local_text, wish_of
 
 NOW = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
 HOUR_AGO = NOW - timedelta(hours=1)
@@ -55,6 +55,14 @@ def test_it_shows_the_last_day_for_an_address_without_sense(query):
         "auto",
         "avg",
     )
+
+
+@pytest.mark.parametrize(
+    ("minutes", "span"),
+    [(0, "15m"), (15, "15m"), (16, "1h"), (60, "1h"), (61, "24h"), (90_000, "24h")],
+)
+def test_the_first_chart_of_a_new_device_is_no_empty_day(minutes, span):
+    assert first_span(timedelta(minutes=minutes)) == span
 
 
 def test_it_reads_times_in_the_zone_of_the_site_unless_they_say_another():

@@ -1,6 +1,7 @@
 // The bell keeps the last notices of this tab, also from page to page.
 
 const MOST = 50;
+const SETTLE_MS = 500; // many may come at once
 
 const panel = document.getElementById("bell-panel");
 const list = document.getElementById("bell-list");
@@ -14,6 +15,7 @@ const clock = new Intl.DateTimeFormat(lang, { timeStyle: "medium" });
 const full = new Intl.DateTimeFormat(lang, { dateStyle: "full", timeStyle: "long" });
 
 let notices = read();
+let settling;
 
 function read() {
   try {
@@ -38,8 +40,15 @@ export function keep(fresh) {
   const at = new Date().toISOString();
   const isNew = !panel.matches(":popover-open");
   notices = [...fresh.map((notice) => ({ ...notice, at, isNew })).reverse(), ...notices].slice(0, MOST);
-  write();
+  settling ??= setTimeout(settle, SETTLE_MS);
   show();
+}
+
+function settle() {
+  clearTimeout(settling);
+  settling = undefined;
+  write();
+  list.replaceChildren(...notices.map(item));
 }
 
 function show() {
@@ -48,7 +57,7 @@ function show() {
   count.hidden = unread === 0;
   empty.hidden = notices.length > 0;
   clear.hidden = notices.length === 0;
-  list.replaceChildren(...notices.map(item));
+  if (panel.matches(":popover-open")) list.replaceChildren(...notices.map(item));
 }
 
 function item({ text, tone, url, at, isNew }) {
@@ -69,6 +78,7 @@ function item({ text, tone, url, at, isNew }) {
 
 panel.addEventListener("toggle", ({ newState }) => {
   if (newState === "open") {
+    show();
     count.hidden = true; // what is new stays marked for as long as it is read
     return;
   }
@@ -76,6 +86,7 @@ panel.addEventListener("toggle", ({ newState }) => {
   write();
   show();
 });
+window.addEventListener("pagehide", settle);
 clear.addEventListener("click", () => {
   notices = [];
   write();

@@ -2,6 +2,7 @@
 
 import { numberText } from "./format.js";
 import { texts } from "./texts.js";
+import { followFingers } from "./touch.js";
 
 const { uPlot } = window; // the wheel's script, loaded before this one
 const DAY_S = 86400;
@@ -29,6 +30,9 @@ export class Chart {
     new ResizeObserver(() => this.#resize()).observe(place);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#rebuild());
     place.addEventListener("keydown", (event) => this.#press(event));
+    followFingers(place, {
+      area: () => this.plot?.over, span: () => this.span, show: (span) => this.slide(span), done: listeners.onZoom,
+    });
   }
 
   /**

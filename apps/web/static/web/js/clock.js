@@ -1,7 +1,8 @@
 // Keeps ages and countdowns moving, by the server's clock.
 
-import { ageText, momentWriter } from "./format.js";
+import { ageText } from "./format.js";
 import { fill, texts } from "./texts.js";
+import { momentsOf } from "./zones.js";
 
 const AGES_EVERY_S = 5; // ages under a minute move in steps of ten seconds
 
@@ -31,6 +32,18 @@ export function newAge(date) {
   return time;
 }
 
+/** Say how long ago in a place that may say nothing yet; return its `<time>`. */
+export function setAge(place, date) {
+  let time = place.querySelector("time[data-age]");
+  if (time) {
+    setMoment(time, date);
+  } else {
+    time = newAge(date);
+    place.replaceChildren(time);
+  }
+  return time;
+}
+
 function showCountdown(time) {
   const n = Math.ceil((Date.parse(time.dateTime) - serverNow()) / 1000);
   write(time, n > 0 ? fill(texts.nextTry, { n }) : texts.tryingNow);
@@ -41,11 +54,11 @@ export function showTimes() {
   document.querySelectorAll("time[data-until]").forEach(showCountdown);
 }
 
-/** Say a moment in the site's zone when somebody points at its age. */
+/** Say a moment in the site's zone, and in the reader's, when somebody points at its age. */
 document.addEventListener("pointerover", ({ target }) => {
   const time = target.closest?.("time[data-age]");
   const zone = time?.closest("[data-zone]")?.dataset.zone;
-  if (zone) time.title = momentWriter(zone)(new Date(time.dateTime));
+  if (zone) time.title = momentsOf(zone).title(new Date(time.dateTime));
 });
 
 /** Move the times, and call `everySecond` after each step. */

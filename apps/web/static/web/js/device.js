@@ -1,10 +1,11 @@
 // What the pages of a datalogger and of a sensor share: the site's stream, values, presence.
 
 import { goLive } from "./live.js";
-import { touch } from "./refresh.js";
+import { Order } from "./order.js";
+import { showPresence } from "./presence.js";
 import { texts } from "./texts.js";
 import { keepValues, timeOf } from "./values.js";
-import { momentsOf, showYours } from "./zones.js";
+import { momentsOf } from "./zones.js";
 
 const REFRESH_EVERY_MS = 60000;
 
@@ -20,19 +21,17 @@ export const moments = momentsOf(page.dataset.zone);
  */
 export function startDevice(listeners) {
   const values = keepValues(page, moments);
-  let epoch, lastSeq;
+  const order = new Order();
 
   function applied() {
     values.find();
-    for (const part of document.querySelectorAll("[data-live]")) showYours(part, moments);
     listeners.onApplied?.();
   }
 
   const handlers = (refresh) => ({
     telemetry(data) {
-      if (data.epoch === epoch && data.seq <= lastSeq) return; // seen already
-      const isMissed = epoch !== undefined && (data.epoch !== epoch || data.seq > lastSeq + 1);
-      ({ epoch, seq: lastSeq } = data);
+      const { isSeen, isMissed } = order.take(data);
+      if (isSeen) return;
       for (const { sensor_id: id, value, at } of data.values) {
         const date = new Date(at);
         values.take(id, value, date);
@@ -45,8 +44,8 @@ export function startDevice(listeners) {
     device(data) {
       const place = page.querySelector(`[data-datalogger-id="${Number(data.datalogger_id)}"]`);
       if (!place) return;
-      touch(place);
-      showPresence(place, data);
+      showPresence(place, data.presence);
+      place.querySelector("[data-slot=cause]").textContent = texts.causes[data.cause ?? ""] ?? "";
       refresh(300 + Math.random() * 700); // since when
       listeners.onPresence?.();
     },
@@ -65,7 +64,7 @@ export function startDevice(listeners) {
     handlers,
     onApplied: applied,
     onOpen() {
-      epoch = lastSeq = undefined;
+      order.reset();
       opens += 1;
       if (opens > 1) listeners.onMissed?.();
     },
@@ -73,12 +72,4 @@ export function startDevice(listeners) {
   });
   applied();
   return refresh;
-}
-
-function showPresence(place, { presence, cause }) {
-  place.dataset.presence = presence;
-  const pill = place.querySelector("[data-slot=presence]");
-  pill.className = `presence presence-${presence}`;
-  pill.textContent = texts.presence[presence];
-  place.querySelector("[data-slot=cause]").textContent = texts.causes[cause ?? ""] ?? "";
 }

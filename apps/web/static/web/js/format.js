@@ -47,15 +47,3 @@ function steps(seconds) {
   if (seconds < 2 * 86400) return ["h", Math.floor(seconds / 3600)];
   return ["d", Math.floor(seconds / 86400)];
 }
-
-/** Return a function that writes a moment in the site's zone, for tooltips. */
-export function momentWriter(zone) {
-  const style = { dateStyle: "medium", timeStyle: "long" };
-  try {
-    const format = new Intl.DateTimeFormat(language, { ...style, timeZone: zone });
-    return (date) => format.format(date);
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-    return (date) => date.toISOString(); // a zone this browser has never heard of
-  }
-}

@@ -4,7 +4,7 @@ import { ask } from "./api.js";
 
 const RAW_POINTS = 3000; // more than that nobody can tell apart on a screen
 const RAW_SPAN_S = 6 * 3600;
-const TEXT_SPAN_S = 24 * 3600;
+const CHANGES = 100; // of a text, at a time
 const SLACK = 2.5; // so much longer than usual without a value, and something is missing
 const BUCKET_SLACK = 1.6; // an autumn day has 25 hours
 export const LENGTHS_S = {
@@ -22,12 +22,17 @@ export class History {
     this.silenceS = silenceS;
     this.interval = "raw";
     this.isCoarser = false; // than somebody wished
-    this.points = []; // { at: seconds, value, low, high }
+    this.points = []; // { at: seconds, value, low, high }; of a text its changes alone
+    this.hasOlder = false; // changes of a text, in the range
     this.toldAt = null; // the last one that the server told; of what comes live some is left out
   }
 
   /** @param {{from: Date, to: ?Date, interval: string, agg: string}} question */
   async load(question, signal) {
+    if (this.kind === "text") {
+      await this.#loadChanges(question, signal);
+      return;
+    }
     const interval = await this.#choose(question, signal);
     const figures = this.#figures(question, interval);
     let body = await this.#ask({ ...question, interval, agg: figures }, signal);
@@ -44,9 +49,44 @@ export class History {
     this.toldAt = this.points.at(-1)?.at ?? null;
   }
 
+  async #loadChanges(question, signal) {
+    this.question = question;
+    ({ points: this.points, hasOlder: this.hasOlder } = await this.#askChanges(question, signal));
+  }
+
+  /** Put the changes of a text that come next before those that are there. */
+  async loadOlder(signal) {
+    const { question } = this;
+    const to = new Date(this.points[0].at * 1000);
+    const { points, hasOlder } = await this.#askChanges({ ...question, to }, signal);
+    this.points = [...points, ...this.points];
+    this.hasOlder = hasOlder;
+  }
+
+  /** What an event left out: it has the newest value alone. */
+  async #tailChanges(signal) {
+    const { points, hasOlder } = await this.#askChanges(this.question, signal);
+    const [since, until] = [points[0]?.at ?? Infinity, points.at(-1)?.at ?? -Infinity];
+    const older = this.points.filter(({ at }) => at < since);
+    const newer = this.points.filter(({ at }) => at > until); // came while we asked
+    if (!older.length) this.hasOlder = hasOlder;
+    this.points = [...older, ...points, ...newer];
+  }
+
+  async #askChanges({ from, to }, signal) {
+    const query = new URLSearchParams({ from: from.toISOString(), limit: CHANGES });
+    if (to) query.set("to", to.toISOString());
+    const { changes, has_older: hasOlder } = await ask(`/api/v1/mqtt/sensors/${this.id}/changes/?${query}`, { signal });
+    return { points: changes.map(pointOf).reverse(), hasOlder };
+  }
+
   /** What came since the server was asked last, with its last point: an interval goes on. */
   async tail(signal) {
     const { question, interval } = this;
+    if (this.kind === "text") {
+      await this.#tailChanges(signal);
+      return;
+    }
     const from = this.toldAt === null ? question.from : new Date(this.toldAt * 1000);
     const body = await this.#ask({ ...question, from, interval, agg: this.#figures(question, interval) }, signal);
     if (this.question !== question || body.truncated) return;
@@ -102,7 +142,6 @@ export class History {
   async #choose({ from, to, interval, agg }, signal) {
     if (interval !== "auto") return interval;
     const span = ((to ?? new Date()) - from) / 1000;
-    if (this.kind === "text") return span <= TEXT_SPAN_S * 1.01 ? "raw" : "auto";
     if (agg !== "avg" || span > RAW_SPAN_S * 1.01) return "auto";
     const { readings } = await this.#ask({ from, to, interval: "1m", agg: "count" }, signal);
     const count = readings.reduce((sum, { value }) => sum + value, 0);
@@ -111,7 +150,6 @@ export class History {
 
   #figures({ agg }, interval) {
     if (interval === "raw") return "avg"; // readings are no figures
-    if (this.kind === "text") return "last";
     return agg === "avg" ? "avg,min,max" : agg;
   }
 

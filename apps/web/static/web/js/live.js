@@ -2,11 +2,12 @@
 
 import { showTimes, startClock } from "./clock.js";
 import { oncePerFrame } from "./frames.js";
-import { notify, notifyMany } from "./notices.js";
+import { notifyAll } from "./notices.js";
 import { makeRefresh } from "./refresh.js";
-import { isBusy, listenToButtons, showControls, showSlowOnes, showStatus } from "./status.js";
+import { asked, isBusy, listenToButtons, showControls, showSlowOnes, showStatus } from "./status.js";
 import { keepStream } from "./stream.js";
 import { fill, texts } from "./texts.js";
+import { showYours } from "./zones.js";
 
 const JITTER_MS = 3000; // after an outage all pages come back, but not at once
 const SETTLED = new Set(["connected", "disconnected", "error"]);
@@ -32,14 +33,13 @@ function drawStatuses() {
     const place = places.get(id);
     if (!place) continue;
     showStatus(place, data);
-    if (SETTLED.has(data.status) && settled.get(id) !== data.status) {
-      settled.set(id, data.status);
-      news.push(noticeOf(place, data));
-    }
+    if (!SETTLED.has(data.status)) continue;
+    const isAnswer = asked.delete(id);
+    if (isAnswer || settled.get(id) !== data.status) news.push(noticeOf(place, data));
+    settled.set(id, data.status);
   }
   waiting.clear();
-  if (news.length === 1) notify(news[0]);
-  else if (news.length > 1) notifyMany(news, fill(texts.manyChanged, { n: news.length }));
+  notifyAll(news, (n) => fill(texts.manyChanged, { n }));
 }
 
 let onStatus = () => {};
@@ -76,6 +76,7 @@ export function goLive(url, refreshEveryMs, own) {
     () => {
       findPlaces();
       showTimes();
+      showYours();
       places.forEach(showControls);
       own.onApplied?.();
     },
@@ -93,9 +94,18 @@ export function goLive(url, refreshEveryMs, own) {
     refresh(isFirst ? 0 : Math.random() * JITTER_MS);
   };
   findPlaces();
+  showYours();
   keepStream(url, handlers, onOpen, () => refresh(JITTER_MS));
   listenToButtons(refresh);
   startClock(showSlowOnes);
   setInterval(() => { if (!document.hidden) refresh(); }, refreshEveryMs);
   return refresh;
 }
+
+/** Rows that a finger moves: what has the focus, and the tab of this page, are wholly in view. */
+function bringIntoView(element) {
+  if (element?.closest(".chips, .tabs")) element.scrollIntoView({ block: "nearest", inline: "center" });
+}
+
+document.addEventListener("focusin", ({ target }) => bringIntoView(target));
+bringIntoView(document.querySelector(".tabs [aria-current]"));

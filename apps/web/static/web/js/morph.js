@@ -2,6 +2,7 @@
 // differs: focus, scrolling, open details and screen readers stay undisturbed.
 
 const OWN = new Set(["open"]); // attributes that belong to the reader, not to the server
+const ADDED = "yours"; // and so does the last child of a <time>, see zones.js
 
 /**
  * @param {Node} have what is on the page
@@ -15,7 +16,20 @@ export function morph(have, want, isKept) {
   }
   if (have instanceof HTMLInputElement || isKept(have, want)) return;
   morphAttributes(have, want);
-  morphChildren(have, want, isKept);
+  morphChildren(have, want, (child, fresh) => morph(child, fresh, isKept));
+}
+
+/**
+ * Morph an element, but leave what is inside its children to the caller.
+ *
+ * @returns {[Node, Node][]} pairs to be morphed soon, in any order
+ */
+export function morphShell(have, want, isKept) {
+  const pairs = [];
+  if (isKept(have, want)) return pairs;
+  morphAttributes(have, want);
+  morphChildren(have, want, (child, fresh) => pairs.push([child, fresh]));
+  return pairs;
 }
 
 function morphAttributes(have, want) {
@@ -27,7 +41,7 @@ function morphAttributes(have, want) {
   }
 }
 
-function morphChildren(have, want, isKept) {
+function morphChildren(have, want, onPair) {
   const keyed = new Map();
   for (const child of have.children) {
     if (child.dataset.key) keyed.set(child.dataset.key, child);
@@ -41,11 +55,11 @@ function morphChildren(have, want, isKept) {
     }
     if (match === cursor) cursor = cursor.nextSibling;
     else have.insertBefore(match, cursor);
-    morph(match, fresh, isKept);
+    onPair(match, fresh);
   }
   while (cursor) {
     const next = cursor.nextSibling;
-    cursor.remove();
+    if (!cursor.classList?.contains(ADDED)) cursor.remove();
     cursor = next;
   }
 }

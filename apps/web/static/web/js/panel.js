@@ -6,6 +6,7 @@ import { serverNow } from "./clock.js";
 import { valueText } from "./format.js";
 import { oncePerFrame } from "./frames.js";
 import { History } from "./history.js";
+import { notify } from "./notices.js";
 import { Range } from "./range.js";
 import { showTable } from "./table.js";
 import { fill, texts } from "./texts.js";
@@ -40,6 +41,8 @@ export class Panel {
     this.range = new Range(section.querySelector("#range"), moments.zone, section.dataset, () => this.load());
     this.redraw = oncePerFrame(() => this.#draw());
     this.values.addEventListener("toggle", () => this.#tabulate());
+    this.older = section.querySelector("#older");
+    this.older.addEventListener("click", () => this.#loadOlder());
     this.place.addEventListener("focus", () => { this.readout.ariaLive = "polite"; });
     this.place.addEventListener("blur", () => { this.readout.ariaLive = "off"; });
     setInterval(() => { if (!document.hidden && this.range.isLive && this.histories.length) this.redraw(); }, SLIDE_EVERY_MS);
@@ -175,7 +178,21 @@ export class Panel {
   }
 
   #tabulate() {
+    this.older.hidden = !this.histories[0]?.hasOlder;
     if (this.values.open && this.histories.length) showTable(this.values, this.histories, this.moments);
+  }
+
+  async #loadOlder() {
+    const { histories, asking } = this;
+    this.older.disabled = true;
+    try {
+      await histories[0].loadOlder(asking.signal);
+    } catch (error) {
+      if (!asking.signal.aborted) notify({ text: words.failed, tone: "red" });
+      console.info("history:", error.name);
+    }
+    this.older.disabled = false;
+    if (histories === this.histories) this.#tabulate();
   }
 
   /** Say the values under the cursor, or the last ones. */

@@ -3,7 +3,7 @@
 import { serverNow } from "./clock.js";
 import { fromLocal, toLocal } from "./zones.js";
 
-const SPANS_S = { "1h": 3600, "24h": 86400, "7d": 7 * 86400, "30d": 30 * 86400, "1y": 365 * 86400 };
+const SPANS_S = { "15m": 900, "1h": 3600, "24h": 86400, "7d": 7 * 86400, "30d": 30 * 86400, "1y": 365 * 86400 };
 const CUSTOM = "custom";
 
 export class Range {

@@ -17,7 +17,7 @@ export function livenForm(form) {
 
 /** Type and number are asked for when none of the list is meant. */
 function showNames(form) {
-  const isNew = form.elements.device.value === "new";
+  const isNew = form.elements.device?.value === "new";
   for (const field of form.querySelectorAll("[data-new]")) field.hidden = !isNew;
 }
 

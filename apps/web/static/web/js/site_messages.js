@@ -1,9 +1,11 @@
 // The messages of a site as they come in: bounded, filtered here, and they can be held.
 
+import { ask } from "./api.js";
 import { oncePerFrame } from "./frames.js";
 import { goLive } from "./live.js";
 import { keepStream } from "./stream.js";
 import { fill, language, texts } from "./texts.js";
+import { known, momentsOf } from "./zones.js";
 
 const REFRESH_EVERY_MS = 60000;
 const WATCH_EVERY_MS = 5000; // the server forgets us after 15 s
@@ -21,6 +23,7 @@ const { site, zone } = page.dataset;
 const TONES = { understood: "green", unclaimed: "orange", quarantined: "red" };
 
 const clock = clockIn(zone);
+const { title } = momentsOf(zone);
 const held = []; // while paused
 const waiting = []; // for the next frame
 let isPaused = false;
@@ -28,21 +31,13 @@ let hidden = 0; // held ones that had to go
 
 function clockIn(timeZone) {
   const style = { hourCycle: "h23", hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3 };
-  try {
-    return new Intl.DateTimeFormat(language, { ...style, timeZone });
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-    return new Intl.DateTimeFormat(language, { ...style, timeZone: "UTC" });
-  }
+  return new Intl.DateTimeFormat(language, { ...style, timeZone: known(timeZone) });
 }
 
 async function watch() {
   if (document.hidden) return;
-  const token = document.querySelector("#control [name=csrfmiddlewaretoken]").value;
   try {
-    await fetch(`/api/v1/mqtt/sites/${site}/messages/watch/`, {
-      method: "POST", headers: { "X-CSRFToken": token }, signal: AbortSignal.timeout(TIMEOUT_MS),
-    });
+    await ask(`/api/v1/mqtt/sites/${site}/messages/watch/`, { method: "POST", timeoutMs: TIMEOUT_MS });
   } catch (error) {
     console.info("not watching:", error.name); // the banner tells people
   }
@@ -77,8 +72,9 @@ function item(message) {
   row.dataset.search = `${message.topic} ${message.payload}`.toLowerCase();
   const { reasons = {} } = texts.site;
   const why = reasons[message.reason] ?? "";
+  const at = new Date(message.at);
   row.append(
-    make("time", "tail-time", clock.format(new Date(message.at)), message.at),
+    make("time", "tail-time", clock.format(at), title(at)),
     make("span", "tail-became", texts.site.became[message.became], why),
     make("code", "tail-topic", message.topic),
     make("code", "tail-payload", message.payload),

@@ -1,5 +1,6 @@
 // The quarantine: choose all of a page, and what was read again leaves the list.
 
+import { closeWith, takeLinks } from "./dialog.js";
 import { goLive } from "./live.js";
 import { isPart, takeForms } from "./site_submit.js";
 
@@ -14,10 +15,12 @@ const refresh = goLive(`/events/sites/${site}/`, REFRESH_EVERY_MS, {
 
 takeForms(refresh, {
   onDone(form) {
+    closeWith(form);
     for (const box of boxes(form)) box.checked = false;
     showAll();
   },
 });
+takeLinks();
 
 const boxes = (place = document) => [...place.querySelectorAll("input[name=id]:not(:disabled)")];
 

@@ -1,6 +1,7 @@
 // Sends forms without leaving the page. Each works without this script as well: the
 // server then answers with a page instead of a sentence.
 
+import { fetchPage } from "./api.js";
 import { morph } from "./morph.js";
 import { notify } from "./notices.js";
 import { texts } from "./texts.js";
@@ -58,10 +59,7 @@ function clearProblems(form) {
 /** Begin anew with what is stored now; what was typed has done its work. */
 async function renew(form) {
   try {
-    const response = await fetch(location.href, {
-      cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS),
-    });
-    const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    const page = await fetchPage(location.href);
     form.replaceWith(document.importNode(page.getElementById(form.id), true));
   } catch (error) {
     console.info("not renewed:", error.name);

@@ -1,5 +1,6 @@
 // The badge and the buttons of a site: optimistic at once, settled only by the server.
 
+import { ApiError, ask } from "./api.js";
 import { newAge, serverNow } from "./clock.js";
 import { notify } from "./notices.js";
 import { touch } from "./refresh.js";
@@ -8,7 +9,20 @@ import { fill, texts } from "./texts.js";
 const SLOW_AFTER_MS = 35000; // the reconcile heals a lost command within 30 s
 const TIMEOUT_MS = 10000;
 const TRANSITIONAL = new Set(["connecting", "disabled"]);
+// What a button asks for: the state to expect, whether the site is wanted then, the words.
+const WISHES = {
+  start: { expected: "connecting", isEnabled: true, words: texts.startAsked },
+  stop: { expected: "disabled", isEnabled: false, words: texts.stopAsked },
+  restart: { expected: "connecting", isEnabled: true, words: texts.restartAsked },
+};
 const TONES = ["tone-green", "tone-blue", "tone-orange", "tone-red"];
+
+/** Sites whose next settled status answers a button of this page: to be told even if it is the same as before. */
+export const asked = new Set();
+
+const write = (element, text) => {
+  if (element.textContent !== text) element.textContent = text;
+};
 
 const slot = (place, name) => place.querySelector(`[data-slot=${name}]`);
 
@@ -18,7 +32,7 @@ export const isBusy = (place) => "busy" in place.dataset;
 export function showStatus(place, { status, is_enabled: isEnabled, reason }) {
   touch(place);
   place.dataset.enabled = String(isEnabled);
-  slot(place, "reason").textContent = texts.reasons[reason ?? ""] ?? reason;
+  write(slot(place, "reason"), texts.reasons[reason ?? ""] ?? reason);
   if (place.dataset.status !== status) {
     place.dataset.status = status;
     setSince(place, new Date(serverNow()));
@@ -35,8 +49,9 @@ function setSince(place, date) {
 
 function showBadge(place, { text, tone, isPulsing }) {
   const badge = slot(place, "badge");
-  if (badge.textContent !== text) badge.textContent = text;
+  write(badge, text);
   for (const element of [place, badge]) {
+    if (element.classList.contains(`tone-${tone}`)) continue;
     element.classList.remove(...TONES);
     element.classList.add(`tone-${tone}`);
   }
@@ -51,10 +66,11 @@ export function showControls(place) {
   const isSlow = isTransitional && Boolean(since)
     && serverNow() - Date.parse(since) > SLOW_AFTER_MS;
   const wantsStart = !isEnabled || status === "error" || isSlow;
-  const canStart = "hasBroker" in place.dataset && wantsStart && (!isTransitional || isSlow);
+  const canConnect = "hasBroker" in place.dataset && (!isTransitional || isSlow);
   slot(place, "slow").hidden = !isSlow;
-  setDisabled(place, "start", isBusy(place) || !canStart);
+  setDisabled(place, "start", isBusy(place) || !(canConnect && wantsStart));
   setDisabled(place, "stop", isBusy(place) || !isEnabled);
+  setDisabled(place, "restart", isBusy(place) || !(canConnect && isEnabled));
 }
 
 function setDisabled(place, action, isDisabled) {
@@ -81,21 +97,21 @@ export function listenToButtons(refresh) {
 }
 
 async function press(place, action, refresh) {
-  const isStart = action === "start";
+  const { expected, isEnabled, words } = WISHES[action];
   const before = { ...place.dataset };
   const reason = slot(place, "reason").textContent;
-  const expected = isStart ? "connecting" : "disabled";
   place.dataset.busy = "";
-  showStatus(place, { status: expected, is_enabled: isStart, reason: "" });
+  asked.add(Number(place.dataset.siteId));
+  showStatus(place, { status: expected, is_enabled: isEnabled, reason: "" });
   const problem = await post(place.dataset.siteId, action);
   delete place.dataset.busy;
   touch(place);
   if (problem) {
+    asked.delete(Number(place.dataset.siteId));
     notify({ text: problem, tone: "red", url: `/sites/${place.dataset.siteId}/` });
     if (place.dataset.status === expected) restore(place, before, reason);
   } else {
-    const words = fill(isStart ? texts.startAsked : texts.stopAsked, { site: place.dataset.name });
-    notify({ text: words, tone: "blue", url: `/sites/${place.dataset.siteId}/` });
+    notify({ text: fill(words, { site: place.dataset.name }), tone: "blue", url: `/sites/${place.dataset.siteId}/` });
   }
   showControls(place);
   refresh(1000);
@@ -109,19 +125,13 @@ function restore(place, before, reason) {
 
 /** Ask the API; return what to tell the user, empty if it was accepted. */
 async function post(siteId, action) {
-  const token = document.querySelector("#control [name=csrfmiddlewaretoken]").value;
   try {
-    const response = await fetch(`/api/v1/mqtt/sites/${siteId}/${action}/`, {
-      method: "POST",
-      headers: { "X-CSRFToken": token, Accept: "application/json" },
-      signal: AbortSignal.timeout(TIMEOUT_MS),
-    });
-    if (response.ok) return "";
-    if ([401, 403].includes(response.status)) return texts.errors.permission;
-    const { code } = await response.json();
-    return texts.errors[code] ?? texts.errors.other;
+    await ask(`/api/v1/mqtt/sites/${siteId}/${action}/`, { method: "POST", timeoutMs: TIMEOUT_MS });
+    return "";
   } catch (error) {
     if (error instanceof SyntaxError) return texts.errors.other; // an answer, but no JSON
-    return texts.errors.network;
+    if (!(error instanceof ApiError)) return texts.errors.network;
+    if ([401, 403].includes(error.status)) return texts.errors.permission;
+    return texts.errors[error.code] ?? texts.errors.other;
   }
 }

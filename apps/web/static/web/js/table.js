@@ -10,16 +10,18 @@ const whole = new Intl.NumberFormat(language);
 
 /** @param {import("./history.js").History[]} histories in the order of the columns */
 export function showTable(place, histories, moments) {
-  const isText = histories.length === 1 && histories[0].kind === "text";
-  const [rows, total] = isText ? changes(histories[0]) : values(histories);
+  const isText = isChanges(histories);
+  const [rows, total] = isText ? changes(histories[0], moments) : values(histories);
   place.querySelector("thead").replaceChildren(row(headsOf(histories), "th"));
   place.querySelector("tbody").replaceChildren(...rows.map(({ at, cells }) => timedRow(at, cells, moments)));
-  const sentence = isText ? words.newestChanges : words.newest;
   const counts = { n: whole.format(rows.length), total: whole.format(total) };
-  place.querySelector(".table-note").textContent = total > rows.length ? fill(sentence, counts) : "";
+  place.querySelector(".table-note").textContent = total > rows.length ? fill(words.newest, counts) : "";
 }
 
+const isChanges = (histories) => histories.length === 1 && histories[0].kind === "text";
+
 function headsOf(histories) {
+  if (isChanges(histories)) return [words.from, words.value, words.until];
   return [words.at, ...histories.flatMap(({ label, unit, hasBand }) => {
     const name = histories.length > 1 ? `${label} ` : "";
     const measure = unit ? ` (${unit})` : "";
@@ -29,9 +31,14 @@ function headsOf(histories) {
   })];
 }
 
-function changes({ points }) {
+/** Each text from when to when; the newest is still said, if the range ends now. */
+function changes({ points, question }, moments) {
   const found = changesOf(points);
-  const rows = found.slice(0, MOST_ROWS).map(({ at, value }) => ({ at, cells: [valueText(value, "text")] }));
+  const end = question.to ? moments.text(question.to) : words.stillSaid;
+  const rows = found.map(({ at, value }, place) => {
+    const until = place ? moments.text(new Date(found[place - 1].at * 1000)) : end;
+    return { at, cells: [valueText(value, "text"), until] };
+  });
   return [rows, found.length];
 }
 

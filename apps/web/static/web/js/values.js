@@ -1,8 +1,10 @@
-// Current values of a device's sensors: drawn once a frame, never back in time.
+// Current values of sensors: drawn once a frame, never back in time.
 
-import { newAge, setMoment } from "./clock.js";
+import { setAge } from "./clock.js";
 import { valueText } from "./format.js";
 import { oncePerFrame } from "./frames.js";
+
+const FLASHES = 40; // a frame; beyond that a flash tells nobody anything
 
 const isCalm = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -17,9 +19,12 @@ export function keepValues(root, moments) {
   let places = new Map();
   const waiting = new Map(); // id -> { value, date }
   const draw = oncePerFrame(() => {
+    let flashes = isCalm.matches ? 0 : FLASHES;
     for (const [id, { value, date }] of waiting) {
       const place = places.get(id);
-      if (place && date >= timeOf(place)) show(place, value, date, moments);
+      if (!place || date < timeOf(place)) continue;
+      const isChange = show(place, value, date, moments);
+      if (isChange && flashes-- > 0) flash(place);
     }
     waiting.clear();
   });
@@ -42,19 +47,13 @@ function show(place, value, date, moments) {
   else if (place.dataset.kind === "text") place.dataset.kind = "number";
   const words = valueText(value, place.dataset.kind);
   const slot = place.querySelector("[data-slot=value]");
-  if (slot.textContent !== words) {
-    slot.textContent = words;
-    flash(place);
-  }
+  const isChange = slot.textContent !== words;
+  if (isChange) slot.textContent = words;
   if (place.dataset.kind === "text") slot.title = words;
-  const age = place.querySelector("[data-slot=age]");
-  const time = age.querySelector("time[data-age]") ?? newAge(date);
-  if (time.isConnected) setMoment(time, date);
-  else age.replaceChildren(time);
-  time.title = moments.text(date);
+  setAge(place.querySelector("[data-slot=age]"), date).title = moments.title(date);
+  return isChange;
 }
 
 function flash(place) {
-  if (isCalm.matches) return;
   place.animate([{ boxShadow: "inset 0 0 0 2px var(--accent)" }, { boxShadow: "none" }], 700);
 }

@@ -48,29 +48,45 @@ export function fromLocal(text, zone) {
   return new Date(guess);
 }
 
+const perZone = new Map();
+
 /** Return how to write moments of a site. */
 export function momentsOf(siteZone) {
+  if (!perZone.has(siteZone)) perZone.set(siteZone, writersOf(siteZone));
+  return perZone.get(siteZone);
+}
+
+function writersOf(siteZone) {
   const zone = known(siteZone);
   const format = (options, timeZone = zone) => new Intl.DateTimeFormat(locale, { timeZone, ...options });
   const full = format(MOMENT);
   const own = format(MOMENT, ownZone);
+  const ownClock = format({ hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" }, ownZone);
   const text = (date) => full.format(date);
   const yours = (date) => {
-    const isSame = toLocal(date, zone) === toLocal(date, ownZone);
-    return isSame ? "" : fill(texts.chart.yours, { time: own.format(date) });
+    const [there, here] = [zone, ownZone].map((each) => toLocal(date, each));
+    if (there === here) return "";
+    const isSameDay = there.slice(0, 10) === here.slice(0, 10);
+    return fill(texts.yours, { time: (isSameDay ? ownClock : own).format(date) });
   };
-  return { zone, format, text, yours };
+  const title = (date) => [text(date), yours(date)].filter(Boolean).join(" · ");
+  return { zone, format, text, yours, title };
 }
 
-/** Put the reader's own time beside every written moment of an element. */
-export function showYours(root, moments) {
-  for (const time of root.querySelectorAll("time[datetime]:not([data-age], [data-until])")) {
-    if (time.nextElementSibling?.classList.contains("yours")) continue;
-    const words = moments.yours(new Date(time.dateTime));
+/** Write the reader's own time into every moment of the page; morph.js leaves it there. */
+export function showYours() {
+  const [only] = document.querySelectorAll("[data-zone]"); // a page has one, or every item its own
+  for (const time of document.querySelectorAll("[data-live] time[datetime]:not([data-age], [data-until])")) {
+    const place = time.closest("[data-zone]") ?? only;
+    const known = time.querySelector(".yours");
+    if (!place || known?.dataset.of === time.dateTime) continue;
+    known?.remove();
+    const words = momentsOf(place.dataset.zone).yours(new Date(time.dateTime));
     if (!words) continue;
     const small = document.createElement("small");
     small.className = "yours";
-    small.textContent = words;
-    time.after(small);
+    small.dataset.of = time.dateTime;
+    small.textContent = ` ${words}`;
+    time.append(small);
   }
 }
