@@ -192,7 +192,7 @@ class ConnectionAdmin(SuperuserAdmin):
         return ConnectionChangeList
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[MqttConnection]:
-        return super().get_queryset(request).defer("stats__delivered")
+        return super().get_queryset(request).defer("stats__recent")
 
     def save_model(
         self,

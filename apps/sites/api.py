@@ -15,7 +15,7 @@ from apps.core.api import PageQuery, page, refuse
 from apps.core.permissions import is_superuser, require
 from apps.core.schema import errors, page_of
 from apps.sites import services
-from apps.sites.models import ConnectionEvent, MqttConnection, Site
+from apps.sites.models import ConnectionEvent, MqttConnection, Site, SuspectedGap
 from apps.sites.selectors import (
     may_control,
     statuses_of,
@@ -27,6 +27,7 @@ from apps.sites.serializers import (
     ConnectionSerializer,
     ControlSerializer,
     EventSerializer,
+    GapSerializer,
     SiteSerializer,
     StatusSerializer,
 )
@@ -296,5 +297,27 @@ class SiteEvents(APIView):
             ConnectionEvent.objects.filter(connection__site=site),
             name="events",
             shape=lambda rows: EventSerializer(rows, many=True).data,
+            default_limit=EVENTS_LIMIT,
+        )
+
+
+class SiteGaps(APIView):
+    @extend_schema(
+        operation_id="connection_gaps",
+        summary="When a site's messages may have been missed, newest first",
+        description=(
+            "Noted when a connection comes back: the broker no longer had the session, "
+            "kept nothing by agreement, or more may have come than it keeps."
+        ),
+        parameters=[PageQuery],
+        responses={200: page_of("gaps", GapSerializer), **errors(400, 401, 404)},
+    )
+    def get(self, request: Request, site_id: int) -> Response:
+        site = visible_site(request.user, site_id)
+        return page(
+            request,
+            SuspectedGap.objects.filter(connection__site=site),
+            name="gaps",
+            shape=lambda rows: GapSerializer(rows, many=True).data,
             default_limit=EVENTS_LIMIT,
         )

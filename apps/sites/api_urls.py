@@ -26,6 +26,7 @@ urlpatterns: list[URLPattern] = [
     path("mqtt/sites/<int:site_id>/resubscribe/", trial_api.Resubscribe.as_view()),
     path("mqtt/sites/<int:site_id>/status/", api.SiteStatus.as_view()),
     path("mqtt/sites/<int:site_id>/events/", api.SiteEvents.as_view()),
+    path("mqtt/sites/<int:site_id>/gaps/", api.SiteGaps.as_view()),
     path("mqtt/sites/<int:site_id>/messages/watch/", tail_api.Watch.as_view()),
     path("mqtt/sites/<int:site_id>/publish/", publish_api.Publish.as_view()),
     path("mqtt/sites/<int:site_id>/commands/", publish_api.CommandList.as_view()),

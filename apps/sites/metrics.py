@@ -12,13 +12,14 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from django.conf import settings
+from django.db import models
 from django.utils import timezone
 from prometheus_client.core import CounterMetricFamily, Metric
 
 from apps.core.metrics import PREFIX, gauge
 from apps.core.redis import RedisError
 from apps.sites import leases, pulse
-from apps.sites.models import ConnectionStats, Status
+from apps.sites.models import ConnectionStats, Status, SuspectedGap
 from apps.sites.selectors import COUNTERS
 from apps.sites.standings import Standing, standings
 
@@ -43,6 +44,8 @@ def collect(redis_up: bool) -> Iterator[Metric]:
     )
     yield _last_messages(found, labels)
     yield from _message_counters(labels)
+    yield _in_flight(found, labels)
+    yield _gaps(labels)
     yield _leases(lease_of)
     if redis_up:
         yield from _reconcile_age()
@@ -103,6 +106,15 @@ def _message_counters(labels: Mapping[int, str]) -> Iterator[Metric]:
         for label, counts in sums.items():
             metric.add_metric([label], counts[name])
         yield metric
+    unexplained = gauge(
+        "messages_unexplained",
+        "Received, and neither stored, duplicate, quarantined nor dropped: a fault.",
+        ["site"],
+    )
+    for label, counts in sums.items():
+        became = sum(counts[name] for name in COUNTERS if name != "received")
+        unexplained.add_metric([label], counts["received"] - became)
+    yield unexplained
     discovered = CounterMetricFamily(
         f"{PREFIX}discovered_topics_dropped",
         "Discovered topics that had to make room.",
@@ -111,6 +123,33 @@ def _message_counters(labels: Mapping[int, str]) -> Iterator[Metric]:
     for label, counts in sums.items():
         discovered.add_metric([label], counts["topics_dropped"])
     yield discovered
+
+
+def _in_flight(found: list[Standing], labels: Mapping[int, str]) -> GaugeMetricFamily:
+    """Of connections whose worker reports; these are in no counter yet."""
+    sums: Counter[str] = Counter()
+    for one in found:
+        sums[labels[one.site_id]] += one.in_flight
+    metric = gauge(
+        "messages_in_flight", "Messages received and not stored yet.", ["site"]
+    )
+    for label, count in sums.items():
+        metric.add_metric([label], count)
+    return metric
+
+
+def _gaps(labels: Mapping[int, str]) -> GaugeMetricFamily:
+    """A gauge, since old gaps are thrown away."""
+    sums: Counter[str] = Counter()
+    rows = SuspectedGap.objects.values_list("connection__site_id")
+    for site_id, count in rows.annotate(models.Count("pk")).order_by():
+        sums[labels.get(site_id, OTHERS)] += count
+    metric = gauge(
+        "suspected_gaps", "Times in which messages may have been missed.", ["site"]
+    )
+    for label, count in sums.items():
+        metric.add_metric([label], count)
+    return metric
 
 
 def _leases(lease_of: Mapping[int, LeaseState]) -> GaugeMetricFamily:

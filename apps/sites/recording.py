@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from apps.core.shards import shard_of
-from apps.sites import commands, leases, reports
+from apps.sites import commands, gaps, leases, reports
 from apps.sites.models import MqttConnection, Reason, Status
 from apps.sites.plan import Action, Desired, Observed, plan
 from apps.sites.reports import Report
@@ -32,18 +32,27 @@ def record_reports(connection_ids: Iterable[int]) -> int:
 def record(report: Report) -> bool:
     """Write a report into its row, unless the row knows a newer one.
 
-    The conditional UPDATE is the fence: a report with an older epoch, an older
-    sequence or older settings changes nothing. It also holds the row until the
-    transaction ends, so two recorders write the events in order. The same report may
+    The condition is the fence: a report with an older epoch, an older sequence or older
+    settings changes nothing. The row is held until the transaction ends, so two
+    recorders write the events in order. The same report may
     come again: it is true again when the reconcile had called its author lost.
     """
     newer = Q(report_epoch__lt=report.epoch) | Q(
         report_epoch=report.epoch, report_seq__lte=report.seq
     )
+    is_up = report.status == Status.CONNECTED
     with transaction.atomic():
-        updated = MqttConnection.objects.filter(
-            newer, pk=report.connection_id, generation__lte=report.generation
-        ).update(
+        # Batches hold the key of the row meanwhile, and need not wait for this.
+        row = (
+            MqttConnection.objects.select_for_update(no_key=True)
+            .filter(newer, pk=report.connection_id, generation__lte=report.generation)
+            .first()
+        )
+        if row is None:
+            return False
+        if is_up:
+            gaps.note_return(row, report)
+        MqttConnection.objects.filter(pk=row.pk).update(
             report_epoch=report.epoch,
             report_seq=report.seq,
             last_heartbeat_at=report.at,
@@ -52,11 +61,10 @@ def record(report: Report) -> bool:
             mqtt_next_retry=report.next_retry_at,
             subscribed_topics=list(report.topics),
             owner=report.owner,
+            away_since=None if is_up else gaps.left_at(row, report),
         )
-        if not updated:
-            return False
-        row = MqttConnection.objects.get(pk=report.connection_id)
-        if report.connected_at and report.status == Status.CONNECTED:
+        row.refresh_from_db()
+        if report.connected_at and is_up:
             row.last_connected_at = report.connected_at
         change_status(
             row,
@@ -135,16 +143,24 @@ def _mark(row: MqttConnection, status: Status, reason: Reason) -> None:
             report_seq=row.report_seq,
         )
         present = held.first()
-        if present is not None:
-            change_status(present, status=status, reason=reason)
+        if present is None:
+            return
+        if status == Status.DISCONNECTED:
+            present.away_since = None
+        elif present.status == Status.CONNECTED:
+            present.away_since = present.last_heartbeat_at
+        change_status(present, status=status, reason=reason, also=["away_since"])
 
 
 def _note_heartbeats(rows: list[MqttConnection], report_of: dict[int, Report]) -> None:
-    """Keep `last_heartbeat_at` fresh for quiet connections, in one statement."""
+    """Keep what quiet connections say fresh, in one statement."""
     changed = []
     for row in rows:
         report = report_of.get(row.pk)
         if report and (not row.last_heartbeat_at or row.last_heartbeat_at < report.at):
             row.last_heartbeat_at = report.at
+            if report.status == Status.CONNECTED:
+                row.recent_per_minute = gaps.recent_per_minute(report)
             changed.append(row)
-    MqttConnection.objects.bulk_update(changed, ["last_heartbeat_at"], batch_size=500)
+    fields = ["last_heartbeat_at", "recent_per_minute"]
+    MqttConnection.objects.bulk_update(changed, fields, batch_size=500)

@@ -24,6 +24,7 @@ from apps.sites.models import (
     Site,
     SiteMember,
     Status,
+    SuspectedGap,
 )
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class ConnectionStatus:
     does. `session_present`: at the last connect the broker still had our session, so
     nothing was missed. `can_control`: this user may start and stop it. `per_minute`:
     messages of the last whole minutes, the newest last, as far as the owner knows.
+    `last_gap`: when messages may have been missed last.
     """
 
     connection_id: int
@@ -83,6 +85,8 @@ class ConnectionStatus:
     counters: dict[str, int]
     can_control: bool
     per_minute: tuple[int, ...] = ()
+    last_gap: SuspectedGap | None = None
+    lowered_topics: tuple[str, ...] = ()
 
     @property
     def subscribed_topics(self) -> int:
@@ -117,7 +121,7 @@ def visible_connections(
     rows = MqttConnection.objects.filter(site__in=Site.objects.visible_to(user))
     if site_ids is not None:
         rows = rows.filter(site_id__in=list(site_ids))
-    rows = rows.select_related("site", "stats").defer("stats__delivered")
+    rows = rows.select_related("site", "stats").defer("stats__recent")
     return rows.order_by("site__name", "site_id")
 
 
@@ -134,7 +138,7 @@ def connection_statuses(
 ) -> list[ConnectionStatus]:
     """Return the connections this user may see, as they are now.
 
-    Three queries and one Redis read, however many connections there are; without
+    Four queries and one Redis read, however many connections there are; without
     Redis the rows alone answer.
     """
     return statuses_of(user, list(visible_connections(user, site_ids)))
@@ -145,15 +149,25 @@ def statuses_of(user: Person, rows: Sequence[MqttConnection]) -> list[Connection
     lease_of = leases.states()
     report_of = reports.load_or_none(row.pk for row in rows)
     controlled = _controlled_sites(user)
+    gap_of = _last_gaps(rows)
     return [
         _status_of(
             row,
             lease_of.get(shard_of(row.site_id, settings.MQTT_SHARDS)),
             report_of.get(row.pk),
+            gap_of.get(row.pk),
             can_control=controlled is None or row.site_id in controlled,
         )
         for row in rows
     ]
+
+
+def _last_gaps(rows: Sequence[MqttConnection]) -> dict[int, SuspectedGap]:
+    found = SuspectedGap.objects.filter(connection__in=[row.pk for row in rows])
+    latest_first = found.order_by("connection_id", "-ended_at").distinct(
+        "connection_id"
+    )
+    return {gap.connection_id: gap for gap in latest_first}
 
 
 def _controlled_sites(user: Person) -> set[int] | None:
@@ -192,6 +206,7 @@ def _status_of(
     row: MqttConnection,
     lease: LeaseState | None,
     report: Report | None,
+    gap: SuspectedGap | None,
     *,
     can_control: bool,
 ) -> ConnectionStatus:
@@ -236,6 +251,8 @@ def _status_of(
         counters=_counters(stats, report),
         can_control=can_control,
         per_minute=report.per_minute if report else (),
+        last_gap=gap,
+        lowered_topics=report.lowered_topics if report and connected else (),
     )
 
 
@@ -259,9 +276,18 @@ def stats_of(row: MqttConnection) -> ConnectionStats | None:
 
 
 def _counters(stats: ConnectionStats | None, report: Report | None) -> dict[str, int]:
-    """Return the committed numbers, and those that only the worker knows."""
+    """Return what came and what became of it, with what only the worker knows.
+
+    received = stored + duplicate + quarantined + dropped + in_flight + unexplained, and
+    the last is 0 unless there is a fault of ours. The rows know nothing of what is in
+    flight, so it is added to what they have counted.
+    """
     known = dict(report.counters) if report else {}
-    return known | {name: getattr(stats, name, 0) for name in COUNTERS}
+    counted = {name: getattr(stats, name, 0) for name in COUNTERS}
+    became = sum(counted[name] for name in COUNTERS if name != "received")
+    unexplained = counted["received"] - became
+    counted["received"] += known.get("in_flight", 0)
+    return known | counted | {"unexplained": unexplained}
 
 
 def latest(*moments: datetime | None) -> datetime | None:

@@ -11,7 +11,14 @@ from rest_framework import serializers
 from apps.core.crypto import SecretUnreadableError
 from apps.core.parsing import FiniteFloatField, TrueOrFalseField, UtcTimeField
 from apps.sites.hosts import problem_with_host
-from apps.sites.models import MqttConnection, Protocol, Reason, Site, Status
+from apps.sites.models import (
+    GapCause,
+    MqttConnection,
+    Protocol,
+    Reason,
+    Site,
+    Status,
+)
 from apps.sites.patterns import DEFAULT_PATTERNS, problem_with_pattern
 from apps.sites.services import TopicSetting
 from apps.sites.tls import (
@@ -237,6 +244,15 @@ def settle_client_key(
     return problem_with_pair(certificate, key or "")
 
 
+class GapSerializer(serializers.Serializer[Any]):
+    """A time in which messages may have been missed."""
+
+    began_at = UtcTimeField(help_text="When the connection was last surely heard.")
+    ended_at = UtcTimeField(help_text="When it was there again.")
+    cause = serializers.ChoiceField(GapCause.choices)
+    detail = serializers.CharField(allow_blank=True)
+
+
 class StatusSerializer(serializers.Serializer[Any]):
     """A connection as it is now."""
 
@@ -260,6 +276,13 @@ class StatusSerializer(serializers.Serializer[Any]):
     retry_count = serializers.IntegerField()
     subscribed_topics = serializers.IntegerField(help_text="Length of topics_list.")
     topics_list = serializers.ListField(child=serializers.CharField())
+    lowered_topics = serializers.ListField(
+        child=serializers.CharField(),
+        help_text=(
+            "Those that the broker sends at a lower QoS than was asked: what comes "
+            "while the link is broken may be lost."
+        ),
+    )
     reason = serializers.ChoiceField(Reason.choices, allow_blank=True)
     next_retry_at = UtcTimeField(allow_null=True)
     session_present = serializers.BooleanField(
@@ -275,9 +298,14 @@ class StatusSerializer(serializers.Serializer[Any]):
     counters = serializers.DictField(
         child=serializers.IntegerField(),
         help_text=(
-            "Messages since the connection was made: received, stored, duplicate, "
-            "quarantined, dropped; while a worker reports also what only it counts."
+            "Messages since the connection was made. received = stored + duplicate + "
+            "quarantined + dropped + in_flight + unexplained. While a worker reports: "
+            "in_flight came in and is not stored yet, spooled is the part of it that "
+            "waits on disk. unexplained is 0, or there is a fault of ours."
         ),
+    )
+    last_gap = GapSerializer(
+        allow_null=True, help_text="The last time messages may have been missed."
     )
     status_changed_at = UtcTimeField()
     can_control = serializers.BooleanField(help_text="May you start and stop it?")

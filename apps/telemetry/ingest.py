@@ -6,7 +6,7 @@ Only after `write_batch` has returned may the messages be acknowledged.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -19,12 +19,11 @@ from apps.devices.presence import PresenceChange
 from apps.devices.updates import DeviceIds
 from apps.sites import leases, publishing
 from apps.sites.publishing import note_replies
-from apps.telemetry import partitions
+from apps.telemetry import partitions, redelivery
 from apps.telemetry.accounting import Tally, write_tallies
 from apps.telemetry.facts import Bad, Entry, Message, Output, Unclaimed
 from apps.telemetry.folding import device_news
 from apps.telemetry.models import QuarantinedMessage
-from apps.telemetry.redelivery import RedeliveryWindow, digest
 from apps.telemetry.rollups import mark_due
 from apps.telemetry.rows import dates, days_of, descriptions, reading_rows
 from apps.telemetry.storing import Moved, insert_readings, move_current
@@ -53,7 +52,7 @@ class Written:
 
 
 class Ingest:
-    """The state that batches share: ids, partitions known, what was delivered last.
+    """The state that batches share: ids and partitions known.
 
     Used by one thread. Anything learnt in a batch that fails is forgotten.
     """
@@ -61,12 +60,7 @@ class Ingest:
     def __init__(self) -> None:
         self._ids = DeviceIds()
         self._days: set[int] = set()
-        self._windows: dict[int, RedeliveryWindow] = {}
         self._allowance = discovery.Allowance()
-
-    def forget_connections(self) -> None:
-        """Call when a shard was taken: its windows are read anew from the database."""
-        self._windows.clear()
 
     def write_batch(
         self,
@@ -74,6 +68,8 @@ class Ingest:
         epochs: Mapping[int, int],
         *,
         dropped: Mapping[int, int] | None = None,
+        mark: Callable[[], None] | None = None,
+        is_late: bool = False,
     ) -> Written:
         """Store a batch, or nothing of it.
 
@@ -81,6 +77,9 @@ class Ingest:
             entries: decoded messages in the order of receipt; may repeat.
             epochs: by shard, the epoch under which this worker owns it.
             dropped: by connection, QoS 0 messages that had no room.
+            mark: is called last in the transaction; may be called again in another.
+            is_late: it waited in a spool and is acknowledged: it is stored whoever
+                owns the shards, and nothing newer goes back to what it says.
 
         Returns:
             What changed, per connection, sensor and device.
@@ -91,10 +90,9 @@ class Ingest:
             DataError, IntegrityError: a message the database refuses; split the batch.
         """
         try:
-            return self._write_again(entries, epochs, dropped or {})
+            return self._write_again(entries, epochs, dropped or {}, mark, is_late)
         except BaseException:
             self._ids.forget()
-            self._windows.clear()
             raise
 
     def _write_again(
@@ -102,41 +100,49 @@ class Ingest:
         entries: Sequence[Entry],
         epochs: Mapping[int, int],
         dropped: Mapping[int, int],
+        mark: Callable[[], None] | None,
+        is_late: bool,
     ) -> Written:
         try:
-            return self._write(entries, epochs, dropped)
+            return self._write(entries, epochs, dropped, mark, is_late)
         except updates.MissingRowError:  # a device was deleted: make it anew
             self._ids.forget()
-            return self._write(entries, epochs, dropped)
+            return self._write(entries, epochs, dropped, mark, is_late)
 
     def _write(
         self,
         entries: Sequence[Entry],
         epochs: Mapping[int, int],
         dropped: Mapping[int, int],
+        mark: Callable[[], None] | None,
+        is_late: bool,
     ) -> Written:
         self._ensure_days(entries)
         written = Written()
-        delivered: dict[int, dict[int, bytes]] = {}
         with transaction.atomic():
-            self._check_fence(entries, epochs)
-            known = self._load_windows(entries, dropped)
-            fresh = self._drop_repeats(entries, known, delivered, written)
-            self._store(fresh, written)
-            for connection_id, count in dropped.items():
-                if connection_id in known:
-                    tally = written.tallies.setdefault(connection_id, Tally())
-                    tally.received += count
-                    tally.dropped += count
-            write_tallies(
-                written.tallies,
-                {
-                    connection_id: self._windows[connection_id].packed_with(mids)
-                    for connection_id, mids in delivered.items()
-                },
+            if not is_late:
+                self._check_fence(entries, epochs)
+            wanted = {entry.message.connection_id for entry in entries} | set(dropped)
+            known = hold_connections(wanted, alone=is_late)
+            if len(known) < len(wanted):  # a site was deleted
+                entries = [e for e in entries if e.message.connection_id in known]
+            messages = [entry.message for entry in entries]
+            repeats = redelivery.find_repeats(messages, is_late=is_late)
+            written.tallies = count_received(messages, repeats)
+            self._store(
+                [e for place, e in enumerate(entries) if place not in repeats]
+                if repeats
+                else entries,
+                written,
+                is_late=is_late,
             )
-        for connection_id, mids in delivered.items():
-            self._windows[connection_id].remember(mids)
+            for connection_id in dropped.keys() & known:
+                tally = written.tallies.setdefault(connection_id, Tally())
+                tally.received += dropped[connection_id]
+                tally.dropped += dropped[connection_id]
+            write_tallies(written.tallies, redelivery.pack(messages, repeats))
+            if mark is not None:
+                mark()
         return written
 
     def _check_fence(self, entries: Sequence[Entry], epochs: Mapping[int, int]) -> None:
@@ -146,63 +152,11 @@ class Ingest:
         if lost:
             raise FencedError(lost)
 
-    def _load_windows(
-        self, entries: Sequence[Entry], dropped: Mapping[int, int]
-    ) -> set[int]:
-        """Return the connections that still exist, and know what each delivered last.
-
-        Their rows are held, so that deleting a site waits for the batch.
-        """
-        wanted = {entry.message.connection_id for entry in entries} | set(dropped)
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT c.id, s.delivered FROM sites_mqttconnection c "
-                "LEFT JOIN sites_connectionstats s ON s.connection_id = c.id "
-                "WHERE c.id = ANY(%s) FOR KEY SHARE OF c"
-                if not wanted <= self._windows.keys()
-                else "SELECT id, NULL FROM sites_mqttconnection "
-                "WHERE id = ANY(%s) FOR KEY SHARE",
-                [sorted(wanted)],
-            )
-            rows = cursor.fetchall()
-        for connection_id, stored in rows:
-            if connection_id not in self._windows:
-                self._windows[connection_id] = RedeliveryWindow(bytes(stored or b""))
-        return {row[0] for row in rows}
-
-    def _drop_repeats(
-        self,
-        entries: Sequence[Entry],
-        known: set[int],
-        delivered: dict[int, dict[int, bytes]],
-        written: Written,
-    ) -> list[Entry]:
-        fresh: list[Entry] = []
-        for entry in entries:
-            message = entry.message
-            if message.connection_id not in known:
-                continue  # the site was deleted
-            tally = written.tallies.setdefault(message.connection_id, Tally())
-            tally.received += 1
-            tally.last_us = max(tally.last_us, message.received_us)
-            if message.qos:
-                content = digest(message)
-                mids = delivered.setdefault(message.connection_id, {})
-                window = self._windows[message.connection_id]
-                is_repeat = message.dup and (
-                    mids.get(message.mid) == content
-                    or window.is_repeat(message.mid, content)
-                )
-                mids[message.mid] = content
-                if is_repeat:
-                    tally.duplicate += 1
-                    continue
-            fresh.append(entry)
-        return fresh
-
-    def _store(self, entries: list[Entry], written: Written) -> None:
+    def _store(
+        self, entries: Sequence[Entry], written: Written, *, is_late: bool
+    ) -> None:
         bad = [entry for entry in entries if isinstance(entry.fact, Bad)]
-        stored = store(entries, self._ids)
+        stored = store(entries, self._ids, is_late=is_late)
         written.presence += stored.presence
         for moved in stored.moved:
             site_id = entries[moved.entry].message.site_id
@@ -229,6 +183,38 @@ class Ingest:
         self._days |= missing
 
 
+def hold_connections(connection_ids: Iterable[int], *, alone: bool = False) -> set[int]:
+    """Return those that still exist; deleting their sites waits for the transaction.
+
+    Args:
+        connection_ids: those to look for.
+        alone: no other batch of theirs in between; of late messages, since their
+            writer is not the one of the connection.
+    """
+    lock = "FOR UPDATE" if alone else "FOR KEY SHARE"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM sites_mqttconnection WHERE id = ANY(%s) "  # noqa: S608 (constants)
+            f"ORDER BY id {lock}",
+            [sorted(connection_ids)],
+        )
+        return {row[0] for row in cursor.fetchall()}
+
+
+def count_received(messages: Sequence[Message], repeats: set[int]) -> dict[int, Tally]:
+    """Return the tallies by connection, with what came and what came again."""
+    tallies: dict[int, Tally] = {}
+    for message in messages:
+        tally = tallies.get(message.connection_id)
+        if tally is None:
+            tally = tallies[message.connection_id] = Tally()
+        tally.received += 1
+        tally.last_us = max(tally.last_us, message.received_us)
+    for place in repeats:
+        tallies[messages[place].connection_id].duplicate += 1
+    return tallies
+
+
 def ensure_partitions(days: Iterable[int]) -> None:
     """Make what partitions these days lack; call it outside of any transaction."""
     first, last = partitions.window(timezone.now().astimezone(UTC).date())
@@ -243,7 +229,13 @@ class Stored(NamedTuple):
     duplicates: set[int]
 
 
-def store(entries: Sequence[Entry], ids: DeviceIds, *, presence: bool = True) -> Stored:
+def store(
+    entries: Sequence[Entry],
+    ids: DeviceIds,
+    *,
+    presence: bool = True,
+    is_late: bool = False,
+) -> Stored:
     """Store what these messages say; call it in a transaction.
 
     Args:
@@ -251,6 +243,7 @@ def store(entries: Sequence[Entry], ids: DeviceIds, *, presence: bool = True) ->
         ids: what is known, and learns.
         presence: False for old messages: they show nothing about the present, and
             only fill what is not known about a device yet.
+        is_late: newer ones may have been stored: presence never goes back in time.
 
     Raises:
         MissingRowError: a device was deleted since its id was learnt.
@@ -260,7 +253,7 @@ def store(entries: Sequence[Entry], ids: DeviceIds, *, presence: bool = True) ->
     updates.ensure_dataloggers(ids, dataloggers)
     changes: list[PresenceChange] = []
     if presence:
-        changes += updates.write_devices(ids, gateways, dataloggers)
+        changes += updates.write_devices(ids, gateways, dataloggers, is_late=is_late)
     else:
         updates.fill_dataloggers(ids, dataloggers)
     history, retained = reading_rows(entries, ids)
@@ -271,7 +264,7 @@ def store(entries: Sequence[Entry], ids: DeviceIds, *, presence: bool = True) ->
     return Stored(changes, moved, duplicates)
 
 
-def _sightings(entries: list[Entry]) -> dict[discovery.Key, discovery.Sighting]:
+def _sightings(entries: Sequence[Entry]) -> dict[discovery.Key, discovery.Sighting]:
     """Return the topics that nobody claims, with what was seen of them."""
     found: dict[discovery.Key, discovery.Sighting] = {}
     for message, fact in entries:
@@ -288,7 +281,7 @@ def _sightings(entries: list[Entry]) -> dict[discovery.Key, discovery.Sighting]:
     return found
 
 
-def _outputs(entries: list[Entry]) -> list[publishing.Output]:
+def _outputs(entries: Sequence[Entry]) -> list[publishing.Output]:
     """Return the answers to commands; a retained one answers nothing of today."""
     return [
         (
@@ -302,7 +295,7 @@ def _outputs(entries: list[Entry]) -> list[publishing.Output]:
     ]
 
 
-def _quarantine(entries: list[Entry]) -> None:
+def _quarantine(entries: Sequence[Entry]) -> None:
     rows = []
     for message, fact in entries:
         if type(fact) is Bad:

@@ -73,6 +73,7 @@ def test_it_has_every_field_of_the_contract(viewer, north):
         "reason": "",
         "next_retry_at": None,
         "session_present": None,
+        "lowered_topics": [],
         "shard": shard_of(north.pk, settings.MQTT_SHARDS),
         "owner": WORKER,
         "last_message_at": "2026-11-21T10:00:00.250000Z",
@@ -82,7 +83,9 @@ def test_it_has_every_field_of_the_contract(viewer, north):
             "duplicate": 1,
             "quarantined": 0,
             "dropped": 0,
+            "unexplained": 0,
         },
+        "last_gap": None,
         "status_changed_at": "2026-11-21T10:00:00.250000Z",
         "can_control": False,
     }
@@ -164,12 +167,13 @@ def test_the_owners_report_says_what_the_row_does_not_know_yet(viewer, north):
     assert (body["handler_running"], body["handler_connected"]) == (True, False)
     assert body["topics_list"] == []
     assert body["counters"] == {
-        "received": 0,
+        "received": 2,  # what is in flight came in, too
         "stored": 0,  # what was committed, not what the worker believes
         "duplicate": 0,
         "quarantined": 0,
         "dropped": 0,
         "in_flight": 2,
+        "unexplained": 0,
     }
 
 
@@ -246,7 +250,7 @@ def test_its_query_count_does_not_grow(operator, django_assert_num_queries):
     client = client_of(operator)
     for place in range(41):
         if place in (10, 40):
-            with django_assert_num_queries(4):  # user, rows, leases, roles
+            with django_assert_num_queries(5):  # user, rows, leases, roles, gaps
                 body = client.get("/api/v1/mqtt/connections/").json()
             assert body["count"] == place
         site = site_create(name=f"Site {place}")

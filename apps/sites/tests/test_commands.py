@@ -200,7 +200,15 @@ def test_a_dead_beat_is_a_warning(all_shards, north, monkeypatch):
 
 def test_workers_are_listed_with_what_they_serve(all_shards, north, monkeypatch):
     known = [
-        vitals.Vitals("worker", "mqtt0@a", {"shards": [0], "inbox_messages": 1_200}),
+        vitals.Vitals(
+            "worker",
+            "mqtt0@a",
+            {
+                "shards": [0],
+                "inbox_messages": 1_200,
+                "spool": {"messages": 7_300, "oldest_s": 15.2, "full": True},
+            },
+        ),
         vitals.Vitals("worker", "mqtt0@b", {"shards": [], "inbox_messages": 0}),
         vitals.Vitals("worker", "mqtt9@c", {}),
         vitals.Vitals("web", "web1@a", {"sse_clients": 1}),
@@ -211,11 +219,13 @@ def test_workers_are_listed_with_what_they_serve(all_shards, north, monkeypatch)
 
     rows = [line.split() for line in text.split("\n\n")[1].splitlines()]
     assert rows == [
-        ["WORKER", "SHARDS", "ALIVE", "INBOX"],
-        ["mqtt0@a", "0", "yes", "1,200"],
-        ["mqtt0@b", "standby", "yes", "0"],
-        ["mqtt9@c", "-", "NO", "-"],
+        ["WORKER", "SHARDS", "ALIVE", "INBOX", "DISK"],
+        ["mqtt0@a", "0", "yes", "1,200", "7,300"],
+        ["mqtt0@b", "standby", "yes", "0", "-"],
+        ["mqtt9@c", "-", "NO", "-", "-"],
     ]
+    assert "warning: mqtt0@a keeps 7,300 messages on its disk since 15 s" in text
+    assert "warning: mqtt0@a has no room for messages on its disk" in text
 
 
 def test_json_has_everything(all_shards, north):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from dataclasses import replace
 from datetime import timedelta
@@ -10,9 +11,11 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
+from apps.core.redis import client, report_key
 from apps.sites import reports
 from apps.sites.models import ConnectionEvent, MqttConnection, Status
 from apps.sites.recording import record, record_reports
+from apps.sites.reports import Report
 from apps.sites.services import connection_start, connection_stop
 from apps.sites.tests.builders import configured, report_on, running
 
@@ -184,3 +187,44 @@ def test_two_recorders_at_once_write_their_events_in_order(north):
     ]
     assert statuses[-2:] == [("connected", "error"), ("error", "connected")]
     assert MqttConnection.objects.get(pk=row.pk).report_seq == second.seq
+
+
+def test_an_older_owners_report_is_refused_by_redis_and_the_others_are_not(
+    north, hidden
+):
+    """It was frozen while the new owner took over and spoke; now it wakes."""
+    moved, kept = (report_on(running(site)) for site in (north, hidden))
+    reports.store([replace(moved, epoch=moved.epoch + 1, owner="new")])
+
+    refused = reports.store([moved, kept])
+
+    assert refused == {moved.connection_id}
+    found = reports.load([moved.connection_id, kept.connection_id])
+    assert found[moved.connection_id].owner == "new"
+    assert found[kept.connection_id] == kept
+
+
+def test_the_owners_next_report_takes_the_place_of_its_last(north):
+    report = report_on(running(north))
+    reports.store([report])
+
+    assert reports.store([replace(report, seq=report.seq + 1)]) == set()
+    assert reports.load([report.connection_id])[report.connection_id].seq == (
+        report.seq + 1
+    )
+
+
+@pytest.mark.parametrize("known", ["no JSON", "[]", '{"epoch": "x"}', "{}"])
+def test_what_is_no_report_is_written_over(north, known):
+    report = report_on(running(north))
+    client().set(report_key(report.connection_id), known)
+
+    assert reports.store([report]) == set()
+    assert reports.load([report.connection_id])
+
+
+def test_a_report_of_a_newer_version_is_understood(north):
+    report = report_on(running(north))
+    said = json.loads(report.to_json()) | {"invented_later": 7}
+
+    assert Report.from_json(json.dumps(said)) == report
