@@ -15,6 +15,8 @@ RUN groupadd --gid 10001 guardiano \
        --shell /usr/sbin/nologin guardiano
 COPY --from=packages /venv /venv
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 DJANGO_SETTINGS_MODULE=project.settings
+# A volume mounted here takes over its owner: workers write to it.
+RUN mkdir /spool && chown 10001:10001 /spool
 WORKDIR /app
 # What .dockerignore lets through: no tests, no .env.
 COPY . .

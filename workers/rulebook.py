@@ -41,16 +41,21 @@ class RuleBook:
         self._pins: dict[int, dict[tuple[str, str], int]] = {}
         self._rules: dict[int, SiteRules] = {}
 
-    def refresh(self) -> None:
-        """Read what changed, if the last look was long ago; call once a batch."""
+    def refresh(self) -> bool:
+        """Read what changed, if the last look was long ago; call once a batch.
+
+        Returns:
+            False if the database did not answer: what was read before holds.
+        """
         now = self._clock()
         if now - self._looked_at < CHECK_S:
-            return
+            return True
         self._looked_at = now
         try:
             self._look()
         except DatabaseError:
-            return  # the batch itself will say so, and wait
+            return False
+        return True
 
     def of_site(self, site_id: int) -> SiteRules:
         return self._rules.get(site_id, NO_RULES)

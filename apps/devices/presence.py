@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import NamedTuple
 
 from django.conf import settings
@@ -102,6 +103,7 @@ WITH found AS (
         secs => {silence_sql("d", "d.interval_s")}) AS silence) limits
     WHERE (%(site)s::bigint IS NULL OR c.site_id = %(site)s)
       AND c.status = 'connected' AND dead.left_at IS NULL
+      AND c.site_id %% %(shards)s <> ALL(%(waiting)s::int[])
       AND d.presence <> 'offline' AND d.offline_after < %(now)s
       AND COALESCE(c.last_connected_at, '-infinity') + limits.silence < %(now)s
     ORDER BY d.id FOR NO KEY UPDATE OF d SKIP LOCKED
@@ -146,14 +148,22 @@ def turn_unknown(now: datetime, site_id: int | None = None) -> list[PresenceChan
     return _changes("gateway", gateways) + _changes("datalogger", dataloggers)
 
 
-def turn_offline(now: datetime, site_id: int | None = None) -> list[PresenceChange]:
+def turn_offline(
+    now: datetime, site_id: int | None = None, *, waiting: Sequence[int] = ()
+) -> list[PresenceChange]:
     """Turn devices offline whose deadline has passed, since that deadline.
 
     A gateway takes the dataloggers along that were not heard after it.
+
+    Args:
+        now: the present.
+        site_id: of this site only.
+        waiting: shards to leave alone: what their devices said is on its way.
     """
-    gateways = _run(_SILENT, "devices_gateway", now, site_id, cause=_GATEWAY)
+    find = partial(_run, _SILENT, now=now, site_id=site_id, waiting=waiting)
+    gateways = find("devices_gateway", cause=_GATEWAY)
     carried = take_along([Gone(r[0], r[4], r[5] or r[4]) for r in gateways])
-    dataloggers = _run(_SILENT, "devices_datalogger", now, site_id, cause=_DATALOGGER)
+    dataloggers = find("devices_datalogger", cause=_DATALOGGER)
     write_periods([row[0] for row in dataloggers])
     return [
         *_changes("gateway", gateways),
@@ -204,7 +214,13 @@ def write_periods(datalogger_ids: list[int]) -> None:
 
 
 def _run(
-    sql: str, table: str, now: datetime, site_id: int | None, *, cause: str = ""
+    sql: str,
+    table: str,
+    now: datetime,
+    site_id: int | None,
+    *,
+    cause: str = "",
+    waiting: Sequence[int] = (),
 ) -> list[tuple]:  # type: ignore[type-arg]
     with connection.cursor() as cursor:
         cursor.execute(
@@ -213,6 +229,7 @@ def _run(
                 "now": now,
                 "site": site_id,
                 "shards": settings.MQTT_SHARDS,
+                "waiting": list(waiting),
                 "lease_ttl": LEASE_TTL_S,
             },
         )

@@ -14,6 +14,7 @@ from apps.core import events
 from apps.devices import presence
 from apps.devices.models import Datalogger, Gateway, SensorDevice
 from apps.devices.presence import PresenceChange
+from apps.devices.waiting import waiting_shards
 from apps.sites import commands
 
 MANY_CHANGES = 20
@@ -30,7 +31,8 @@ def check_presence(now: datetime, site_id: int | None = None) -> int:
     first and dataloggers then, in the order of their ids, as batches do.
     """
     count = 0
-    for turn in (presence.turn_unknown, presence.turn_offline):
+    turn_offline = partial(presence.turn_offline, waiting=waiting_shards())
+    for turn in (presence.turn_unknown, turn_offline):
         with transaction.atomic():
             changes = turn(now, site_id)
             transaction.on_commit(partial(broadcast, changes))

@@ -79,6 +79,12 @@ _FIELDS = (
 )
 
 
+_GATEWAY = "gateway_id = COALESCE(v.gateway_id, d.gateway_id),"
+_GATEWAY_LATE = """gateway_id = CASE WHEN v.is_stale
+    THEN COALESCE(d.gateway_id, v.gateway_id)
+    ELSE COALESCE(v.gateway_id, d.gateway_id) END,"""
+
+
 def ensure_gateways(ids: DeviceIds, keys: Iterable[DeviceKey]) -> None:
     missing = [key for key in set(keys) if key not in ids.gateways]
     if not missing:
@@ -186,16 +192,26 @@ def write_devices(
     ids: DeviceIds,
     gateways: Mapping[DeviceKey, DeviceNews],
     dataloggers: Mapping[DeviceKey, DeviceNews],
+    *,
+    is_late: bool = False,
 ) -> list[PresenceChange]:
-    """Store what is new about devices; return whose presence changed, in order."""
-    told = write_gateways(ids, gateways)
-    changes = told + write_dataloggers(ids, dataloggers)
+    """Store what is new about devices; return whose presence changed, in order.
+
+    Args:
+        ids: what is known.
+        gateways: what is new about them.
+        dataloggers: likewise.
+        is_late: newer messages may have been stored: theirs counts. What is older than
+            the present state, or than the last sign of life, changes neither.
+    """
+    told = write_gateways(ids, gateways, is_late=is_late)
+    changes = told + write_dataloggers(ids, dataloggers, is_late=is_late)
     went = {change.device_id for change in told}
     gone = []
     for key, news in gateways.items():
         # Also one that was offline, came, and went within this batch.
         if news.is_online is False and (
-            ids.gateways[key] in went or news.seen_us is not None
+            ids.gateways[key] in went or (news.seen_us is not None and not is_late)
         ):
             at = datetime.fromtimestamp(news.at_us / 1e6, UTC)
             gone.append(Gone(ids.gateways[key], at, at))
@@ -204,18 +220,18 @@ def write_devices(
 
 
 def write_gateways(
-    ids: DeviceIds, news: Mapping[DeviceKey, DeviceNews]
+    ids: DeviceIds, news: Mapping[DeviceKey, DeviceNews], *, is_late: bool = False
 ) -> list[PresenceChange]:
     """Store what is new about gateways; return whose presence changed."""
     if not news:
         return []
     id_of = {ids.gateways[key]: key for key in news}
-    changed = _update("devices_gateway", "", [], id_of, news)
+    changed = _update("devices_gateway", "", [], id_of, news, is_late=is_late)
     return [PresenceChange(id_of[row[0]].site_id, "gateway", *row) for row in changed]
 
 
 def write_dataloggers(
-    ids: DeviceIds, news: Mapping[DeviceKey, DeviceNews]
+    ids: DeviceIds, news: Mapping[DeviceKey, DeviceNews], *, is_late: bool = False
 ) -> list[PresenceChange]:
     """Store what is new about dataloggers, with their presence periods."""
     if not news:
@@ -229,10 +245,11 @@ def write_dataloggers(
     ]
     changed = _update(
         "devices_datalogger",
-        "gateway_id = COALESCE(v.gateway_id, d.gateway_id),",
+        _GATEWAY_LATE if is_late else _GATEWAY,
         gateway_ids,
         id_of,
         news,
+        is_late=is_late,
     )
     write_periods([row[0] for row in changed])
     return [
@@ -272,6 +289,8 @@ def _update(
     gateway_ids: list[int | None],
     key_of: Mapping[int, DeviceKey],
     news: Mapping[DeviceKey, DeviceNews],
+    *,
+    is_late: bool,
 ) -> list[tuple[int, str, str]]:
     """Return (id, presence, cause) of the rows whose presence changed.
 
@@ -290,7 +309,8 @@ def _update(
         *[[item.fields.get(name) for item in told] for name, _ in _FIELDS],
     ]
     with connection.cursor() as cursor:
-        cursor.execute(_UPDATE.format(table=table, also=also), columns)
+        template = _UPDATE_LATE if is_late else _UPDATE
+        cursor.execute(template.format(table=table, also=also), columns)
         rows = cursor.fetchall()
     if len(rows) != len(told):
         raise MissingRowError(table)
@@ -307,7 +327,40 @@ def _presence(news: DeviceNews) -> str | None:
 # The rows are locked, in order, before they are changed: what they were is then sure.
 # A message that waited may be older than what the offline check has said meanwhile.
 _NAMES = ", ".join(name for name, _ in _FIELDS)
-_UPDATE = f"""
+_TOLD = "CASE WHEN live.at_us > u.at_us THEN 'online' ELSE u.presence END"
+_AT = "to_timestamp(GREATEST(u.at_us, live.at_us) / 1e6::float8)"
+
+# Of a message that waited while newer ones were stored: it counts if it is newer than
+# what made the state, and for "offline" than the last sign of life; also if it shows
+# that the silence was none, or if the device was never heard.
+_TOLD_LATE = f"""CASE WHEN o.last_seen_at IS NULL THEN {_TOLD}
+            WHEN {_TOLD} = 'offline' AND {_AT} <= o.last_seen_at THEN NULL
+            WHEN {_TOLD} = 'offline' AND o.presence = 'online' THEN 'offline'
+            WHEN {_AT} > o.presence_since THEN {_TOLD}
+            WHEN {_TOLD} = 'online' AND o.presence = 'offline'
+                AND o.offline_cause = 'silence'
+                AND {_AT} + make_interval(secs => limits.silence_s)
+                    > clock_timestamp() THEN 'online' END"""
+_STALE = """o.last_seen_at IS NOT NULL AND o.last_seen_at > to_timestamp(
+            GREATEST(u.at_us, u.seen_us, u.maybe_us) / 1e6::float8)"""
+
+
+def _field(name: str, kind: str, *, is_late: bool) -> str:
+    """Return the assignment of what a device says about itself."""
+    newer = f"COALESCE(v.{name}, d.{name})"
+    if not is_late:
+        return f"{name} = {newer}"
+    own = f"NULLIF(d.{name}, '')" if kind == "text" else f"d.{name}"
+    empty = ", ''" if kind == "text" else ""
+    older = f"COALESCE({own}, v.{name}{empty})"
+    return f"{name} = CASE WHEN v.is_stale THEN {older} ELSE {newer} END"
+
+
+def _statement(*, is_late: bool) -> str:
+    fields = [
+        _field(name, kind, is_late=is_late) for name, kind in _FIELDS if name != "label"
+    ]
+    return f"""
 UPDATE {{table}} d SET {{also}}
     presence = COALESCE(v.told, d.presence),
     presence_since = CASE WHEN COALESCE(v.told, v.was) = v.was
@@ -317,17 +370,12 @@ UPDATE {{table}} d SET {{also}}
     last_seen_at = GREATEST(d.last_seen_at, v.seen),
     offline_after = CASE WHEN v.seen IS NULL THEN d.offline_after
         ELSE GREATEST(d.last_seen_at, v.seen) + make_interval(secs => v.silence_s) END,
-    interval_s = COALESCE(v.interval_s, d.interval_s),
-    serial_number = COALESCE(v.serial_number, d.serial_number),
     label = COALESCE(NULLIF(d.label, ''), v.label, ''),
-    firmware_version = COALESCE(v.firmware_version, d.firmware_version),
-    uptime_s = COALESCE(v.uptime_s, d.uptime_s),
-    rssi = COALESCE(v.rssi, d.rssi),
-    battery = COALESCE(v.battery, d.battery)
+    {", ".join(fields)}
 FROM (SELECT u.id, u.gateway_id, o.presence AS was, o.presence_since AS since,
-        limits.silence_s,
-        CASE WHEN live.at_us > u.at_us THEN 'online' ELSE u.presence END AS told,
-        to_timestamp(GREATEST(u.at_us, live.at_us) / 1e6::float8) AS at,
+        limits.silence_s, {f"{_STALE} AS is_stale," if is_late else ""}
+        {_TOLD_LATE if is_late else _TOLD} AS told,
+        {_AT} AS at,
         to_timestamp(GREATEST(u.seen_us, live.at_us) / 1e6::float8) AS seen,
         {", ".join(f"u.{name}" for name, _ in _FIELDS)}
     FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::bigint[], %s::bigint[],
@@ -336,11 +384,14 @@ FROM (SELECT u.id, u.gateway_id, o.presence AS was, o.presence_since AS since,
         AS u(id, gateway_id, presence, at_us, seen_us, maybe_us, lag_us, {_NAMES})
     JOIN {{table}} o ON o.id = u.id
     CROSS JOIN LATERAL (SELECT {
-    silence_sql("o", "COALESCE(u.interval_s, o.interval_s)")
-} AS silence_s) limits
+        silence_sql("o", "COALESCE(u.interval_s, o.interval_s)")
+    } AS silence_s) limits
     CROSS JOIN LATERAL (SELECT CASE WHEN u.lag_us <= limits.silence_s * 1e6
         THEN u.maybe_us END AS at_us) live
     ORDER BY u.id FOR NO KEY UPDATE OF o) v
 WHERE d.id = v.id
 RETURNING d.id, d.presence, d.offline_cause, d.presence <> v.was
 """
+
+
+_UPDATE, _UPDATE_LATE = _statement(is_late=False), _statement(is_late=True)

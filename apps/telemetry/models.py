@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from django.db import models
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -132,3 +133,25 @@ class TopicMapping(models.Model):
 
     def __str__(self) -> str:
         return readable(self.topic[:200]) or f"version {self.version}"
+
+
+class SpoolMark(models.Model):
+    """How far a worker's spool (a file on its host) is in this database.
+
+    Written in the transaction of the batch itself, so that after any crash, and after a
+    COMMIT whose answer got lost, both sides agree on what is stored.
+    """
+
+    id = models.UUIDField(primary_key=True)  # the file's own
+    node = models.TextField()
+    live = models.BigIntegerField(default=0, db_default=0)  # last batch stored directly
+    drained = models.BigIntegerField(default=0, db_default=0)  # last row of the file
+    waiting = models.BigIntegerField(default=0, db_default=0)  # rows left in it then
+    seen_at = models.DateTimeField(default=timezone.now, db_default=Now())
+
+    class Meta:
+        verbose_name = _("spool")
+        verbose_name_plural = _("spools")
+
+    def __str__(self) -> str:
+        return f"{self.node} {self.id}"

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from apps.devices import updates
 from apps.devices.updates import DeviceIds, DeviceKey
-from apps.telemetry.facts import Entry, Samples
+from apps.telemetry.facts import DeviceRef, Entry, Samples
 from apps.telemetry.models import ReadingFlag
 from apps.telemetry.storing import Row
 
@@ -47,12 +47,16 @@ def _known_rows(
     entries: Sequence[Entry], ids: DeviceIds
 ) -> tuple[list[Row], list[Row]]:
     sensors = ids.sensors
+    loggers: dict[tuple[int, DeviceRef], int] = {}
     history: list[Row] = []
     retained: list[Row] = []
     for index, (message, fact) in enumerate(entries):
         if type(fact) is not Samples:
             continue
-        logger = datalogger_id(ids, message.site_id, fact)
+        who = message.site_id, fact.device
+        logger = loggers.get(who)
+        if logger is None:
+            logger = loggers[who] = datalogger_id(ids, message.site_id, fact)
         received_us = message.received_us
         untimed: dict[str, int] = {}
         for key, value, text, measured_us in fact.samples:
@@ -90,11 +94,9 @@ def days_of(entries: Iterable[Entry]) -> set[int]:
     for message, fact in entries:
         days.add(message.received_us // _DAY_US)
         if type(fact) is Samples:
-            days.update(
-                s.measured_us // _DAY_US
-                for s in fact.samples
-                if s.measured_us is not None
-            )
+            for _, _, _, measured_us in fact.samples:
+                if measured_us is not None:
+                    days.add(measured_us // _DAY_US)
     return days
 
 

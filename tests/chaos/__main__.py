@@ -3,7 +3,7 @@
     python3 -m tests.chaos --minutes 5 --seed 1
 
 Exit status: 0 clean, 1 something is wrong, 2 wrong arguments, 3 void (the run did not
-show what it is for: no redelivery, or no takeover).
+show what it is for: no redelivery, no takeover, or no spool that was drained).
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import httpx
+
 from tests.chaos.faults import KINDS, Hands, plan
-from tests.chaos.judge import Problem, judge, lost_so_far
+from tests.chaos.judge import Problem, judge, lost_so_far, unbalanced
 from tests.chaos.messages import Script, Sent
 from tests.chaos.publisher import Publisher
 from tests.chaos.stage import Stage
@@ -27,6 +29,7 @@ PROGRESS_S = 10.0
 DRAIN_S = 240.0  # since calm; given up earlier when nothing moves any more
 STILL_S = 60.0
 SETTLE_S = 5.0  # what comes twice may come late
+AT_REST_S = 30.0  # after that, for what is in flight
 SHOWN = 20
 CLEAN, WRONG, VOID = 0, 1, 3
 
@@ -115,9 +118,9 @@ class Run:
             for publisher in self._publishers:
                 publisher.stop()
         self._drain()
-        in_flight = self._settle()
+        counted = self._settle()
         self._stage.stop_workers()
-        return self._verdict(in_flight)
+        return self._verdict(counted)
 
     @property
     def _sent(self) -> list[Sent]:
@@ -151,23 +154,24 @@ class Run:
             time.sleep(2)
         print(f"not drained: {last} messages are missing")
 
-    def _settle(self) -> dict[int, int]:
-        """Let everything come to rest; return what the workers say to hold, by site."""
+    def _settle(self) -> list[Problem]:
+        """Let everything come to rest; return what the API's counters do not tell."""
         time.sleep(SETTLE_S)
-        return {
-            site: int(report["counters"].get("in_flight", 0))
-            for site, report in self._stage.reports().items()
-        }
+        end = time.monotonic() + AT_REST_S
+        while (problems := self._unbalanced()) and time.monotonic() < end:
+            time.sleep(1)
+        return problems
 
-    def _verdict(self, in_flight: dict[int, int]) -> int:
+    def _unbalanced(self) -> list[Problem]:
+        try:
+            return unbalanced(self._stage.counters())
+        except httpx.HTTPError as error:
+            return [Problem("accounting", 0, f"the API does not tell: {error}")]
+
+    def _verdict(self, counted: list[Problem]) -> int:
         stage, sent = self._stage, self._sent
         store = stage.everything()
-        problems = judge(sent, store)
-        problems += [
-            Problem("accounting", site, f"{count} messages are still in flight")
-            for site, count in in_flight.items()
-            if count
-        ]
+        problems = [*judge(sent, store), *counted]
         problems += [
             Problem(
                 "exit",
@@ -182,7 +186,8 @@ class Run:
         print(
             f"\nsent {len(sent)}, confirmed {confirmed}, readings {len(store.rows)}, "
             f"quarantined {len(store.quarantine)}, redelivered {redelivered}, "
-            f"takeovers {stage.takeovers}, exits {len(stage.exits)}"
+            f"takeovers {stage.takeovers}, spool drains {stage.spool_drains}, "
+            f"exits {len(stage.exits)}, suspected gaps {stage.gaps() or 0}"
         )
         print(f"longest time without a living lease: {stage.longest_orphaned_s:.1f} s")
         done = Counter(h.fault.action for h in self._hands.happened)
@@ -192,8 +197,14 @@ class Run:
         if problems:
             self._show(problems)
             return WRONG
-        if not redelivered or not stage.takeovers:
-            print("VOID: no redelivery or no takeover happened; try another seed")
+        shown = {
+            "redelivery": redelivered,
+            "takeover": stage.takeovers,
+            "spool drain": stage.spool_drains,
+        }
+        missing = [name for name, times in shown.items() if not times]
+        if missing:
+            print(f"VOID: no {', no '.join(missing)} happened; try another seed")
             return VOID
         print("CLEAN: nothing lost, nothing twice, nothing different")
         return CLEAN

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from embedded.server import Server
 from tests.chaos.stage import SHARDS, WORKERS, Stage
 
-KINDS = ("kill", "stop", "freeze", "cut")
+KINDS = ("kill", "stop", "freeze", "cut", "flush")
 GAP_S = (1.5, 6.0)  # between the beginnings of two faults
 TRIES = 5  # to find a target that has no fault yet
 LINK_FAULTS = (
@@ -110,7 +110,7 @@ def _choices(site_count: int, *, broker_persists: bool) -> list[_Choice]:
         _Choice("kill", "kill", workers, (0.5, 8), 6),
         _Choice("kill", "kill", ("postgres",), (0.5, 8), 2),
         _Choice("kill", "kill", ("valkey",), (0.5, 8), 2),
-        _Choice("kill", "kill", ("default", "beat"), (0.5, 5), 1),
+        _Choice("kill", "kill", ("default", "beat", "web"), (0.5, 5), 1.5),
         _Choice("stop", "stop", workers, (0.5, 8), 4),
         _Choice("stop", "stop", ("postgres",), (0.5, 15), 2),
         _Choice("stop", "stop", ("valkey",), (0.5, 10), 1),
@@ -119,6 +119,7 @@ def _choices(site_count: int, *, broker_persists: bool) -> list[_Choice]:
         _Choice("freeze", "freeze", ("postgres",), (1, 10), 2),
         _Choice("freeze", "freeze", ("valkey",), (1, 12), 1),
         _Choice("freeze", "freeze", ("broker",), (1, 12), 1),
+        _Choice("flush", "flush", ("valkey",), (0.1, 0.1), 1),
         _Choice("cut", "reset", links, (0.1, 0.1), 3),
         _Choice("cut", "close", links, (0.1, 0.1), 2),
         _Choice("cut", "silence", links, (2, 25), 3),
@@ -235,6 +236,10 @@ class Hands:
     @contextmanager
     def _on_server(self, fault: Fault):
         server: Server = getattr(self._stage, fault.target)
+        if fault.action == "flush":
+            self._stage.flush_redis()
+            yield
+            return
         if fault.action == "freeze":
             server.freeze()
             try:

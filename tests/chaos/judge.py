@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 from tests.chaos.messages import Sent, number_of, poison
 
+# What a message that was received became; the API adds what is in flight.
+BECAME = ("stored", "duplicate", "quarantined", "dropped")
 RECEIPT_TIME = 1  # ReadingFlag: the device said no time
 
 
@@ -238,6 +240,20 @@ def _books(
     ):
         if counted != true:
             words = f"{name} says {counted}, in truth {true}: {books}"
+            problems.append(Problem("accounting", site, words))
+    return problems
+
+
+def unbalanced(said: Mapping[int, Mapping[str, int]]) -> list[Problem]:
+    """Check what the API says of each site once everything is at rest."""
+    problems = []
+    for site, counters in said.items():
+        became = sum(counters[name] for name in BECAME)
+        if counters["received"] != became or counters["unexplained"]:
+            words = f"the API's counters do not balance: {dict(counters)}"
+            problems.append(Problem("accounting", site, words))
+        if counters.get("in_flight") or counters.get("spooled"):
+            words = f"messages are still in flight: {dict(counters)}"
             problems.append(Problem("accounting", site, words))
     return problems
 

@@ -1,6 +1,6 @@
 """All that a chaos run needs: own servers, proxies before them, the system.
 
-No web: nothing here goes over HTTP. Every MQTT worker reaches PostgreSQL and Valkey
+Every MQTT worker reaches PostgreSQL and Valkey
 through proxies of its own, so that it alone can be cut off; every site reaches the
 broker through one of its own.
 """
@@ -15,21 +15,24 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+import httpx
 import psycopg2
+import redis
 
 from embedded import proc
 from embedded.broker import Broker
+from embedded.ports import free_port
 from embedded.postgres import Postgres
 from embedded.valkey import Valkey
 from tests.chaos.judge import Books, Current, Quarantined, Row, Store
 from tests.proxy import Proxy
-from tests.system import COMMANDS, MQTT_COMMAND, ROOT, Process, until
+from tests.system import ADMIN, COMMANDS, MQTT_COMMAND, ROOT, Process, until
 
 SHARDS = 2
 WORKERS = {
@@ -77,6 +80,9 @@ class Stage:
         self.exits: list[Exit] = []
         self.takeovers = 0
         self.longest_orphaned_s = 0.0  # a shard without a living lease, PostgreSQL up
+        self.spool_drains = 0  # looks at which a spool had given up some of its rows
+        self.web_port = free_port()
+        self._drained: dict[str, int] = {}  # by spool
         self._owners: dict[int, tuple[int, str]] = {}  # by shard: epoch, node
         self._held: set[str] = set()
         self._stack = ExitStack()
@@ -111,13 +117,16 @@ class Stage:
             "MQTT_SHARDS": str(SHARDS),
             "RECONCILE_INTERVAL": "5",
             "OFFLINE_CHECK_INTERVAL": "5",
+            "MQTT_SPOOL_DIR": str(self.folder / "spool"),
             "LOG_LEVEL": "INFO",
+            "ADMIN_USERNAME": ADMIN[0],
+            "ADMIN_PASSWORD": ADMIN[1],
             OURS: str(self.folder),
         }
         self._manage("prepare")
         self._make_sites()
-        for name in ("default", "beat"):
-            self._add(name, COMMANDS[name], self.env)
+        for name, command in COMMANDS.items():
+            self._add(name, command.format(port=self.web_port), self.env)
         for name, queues in WORKERS.items():
             self._add(
                 name,
@@ -242,6 +251,7 @@ class Stage:
             )
         except psycopg2.Error:
             return
+        self._look_at_spools()
         for shard, epoch, owner, orphaned_s in rows:
             self.longest_orphaned_s = max(self.longest_orphaned_s, orphaned_s)
             if not owner:
@@ -251,6 +261,13 @@ class Stage:
             if before is not None and before[0] != epoch and before[1] != node:
                 self.takeovers += 1
             self._owners[shard] = (epoch, node)
+
+    def _look_at_spools(self) -> None:
+        with suppress(psycopg2.Error):
+            rows = self.sql("SELECT id::text, drained FROM telemetry_spoolmark")
+            for spool, drained in rows:
+                self.spool_drains += drained > self._drained.get(spool, 0)
+                self._drained[spool] = max(drained, self._drained.get(spool, 0))
 
     def is_up(self) -> bool:
         """Whether every shard has a living owner and every site is connected."""
@@ -267,17 +284,44 @@ class Stage:
 
     def reports(self) -> dict[int, dict[str, Any]]:
         """Return what the workers say in Redis, by site."""
-        import redis
-
-        client: Any = redis.Redis.from_url(self.valkey.url, socket_timeout=2)
-        try:
-            keys = client.keys("guardiano:report:*")
-            said = [json.loads(raw) for raw in client.mget(keys) if raw] if keys else []
-        except redis.RedisError:
-            return {}
-        finally:
-            client.close()
+        with closing(self._redis()) as client:
+            try:
+                keys = client.keys("guardiano:report:*")
+                raws = client.mget(keys) if keys else []
+            except redis.RedisError:
+                return {}
+        said = [json.loads(raw) for raw in raws if raw]
         return {report["site_id"]: report for report in said}
+
+    def flush_redis(self) -> None:
+        with closing(self._redis()) as client:
+            client.flushall()
+
+    def _redis(self) -> Any:
+        return redis.Redis.from_url(self.valkey.url, socket_timeout=2)
+
+    def counters(self) -> dict[int, dict[str, int]]:
+        """Return each site's counters as the API tells them."""
+        base = f"http://127.0.0.1:{self.web_port}/api/v1"
+        login = {"username": ADMIN[0], "password": ADMIN[1]}
+        with httpx.Client(timeout=30) as client:
+            answer = client.post(f"{base}/auth/token/", json=login)
+            answer.raise_for_status()
+            client.headers["Authorization"] = f"Bearer {answer.json()['access']}"
+            said = {
+                site.id: client.get(f"{base}/mqtt/sites/{site.id}/status/")
+                for site in self.sites
+            }
+        return {
+            site: dict(answer.raise_for_status().json()["counters"])
+            for site, answer in said.items()
+        }
+
+    def gaps(self) -> dict[str, int]:
+        """Return how many gaps are suspected, by their cause."""
+        return dict(
+            self.sql("SELECT cause, count(*) FROM sites_suspectedgap GROUP BY cause")
+        )
 
     def calm(self) -> None:
         """Undo every fault that is still there."""

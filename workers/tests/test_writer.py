@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -15,6 +16,9 @@ from apps.telemetry.ingest import FencedError, Written
 from apps.telemetry.protocols.mapped import NO_RULES, SiteRules
 from workers import writer as writer_module
 from workers.inbox import Inbox
+from workers.reach import Prober, Reach
+from workers.spool import Spool
+from workers.standing import Unquestioned
 from workers.writer import Context, Writer
 
 UTC = ZoneInfo("UTC")
@@ -32,12 +36,8 @@ class FakeIngest:
         self.batches: list[int] = []
         self.dropped: dict[int, int] = {}
         self.epochs: list[dict[int, int]] = []
-        self.forgotten = 0
 
-    def forget_connections(self) -> None:
-        self.forgotten += 1
-
-    def write_batch(self, entries, epochs, *, dropped=None):
+    def write_batch(self, entries, epochs, *, dropped=None, mark=None):
         self.batches.append(len(entries))
         self.epochs.append(epochs)
         error = self.refuse(entries)
@@ -50,20 +50,29 @@ class FakeIngest:
 
 
 class NoRules:
-    def refresh(self) -> None: ...
+    def refresh(self) -> bool:
+        return True
 
     def of_site(self, site_id: int) -> SiteRules:
         return NO_RULES
 
 
+class Patient(Reach):
+    """Never gives the database up: there is no spool here."""
+
+    wait_s = 0.01
+
+    def failed(self, began: float, why: str) -> None: ...
+
+
 class Desk:
     """A writer with a fake ingest and notebooks."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         self.ingest = FakeIngest()
         monkeypatch.setattr(writer_module, "Ingest", lambda: self.ingest)
         monkeypatch.setattr(writer_module, "RuleBook", NoRules)
-        monkeypatch.setattr(writer_module, "RETRY_S", (0.01,))
+        monkeypatch.setattr(writer_module, "FULL_S", 0.01)
         monkeypatch.setattr(writer_module, "IDLE_S", 0.01)
         self.closed = 0
         monkeypatch.setattr(writer_module, "connection", self)
@@ -82,6 +91,11 @@ class Desk:
             fenced=self.note_fenced,
             timed=lambda _: None,
             shown=lambda _: None,
+            spool=Spool(folder, "test", "mqtt0@here", 0),
+            reach=Patient(Prober(lambda: None)),
+            standing=Unquestioned(),
+            is_over=lambda _: False,
+            is_void=lambda _: False,
         )
 
     def close(self) -> None:  # the database connection's
@@ -122,8 +136,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(monkeypatch: pytest.MonkeyPatch) -> Desk:
-    return Desk(monkeypatch)
+def desk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Desk:
+    return Desk(monkeypatch, tmp_path)
 
 
 def mids(entries: Sequence[Entry]) -> list[int]:
@@ -268,9 +282,10 @@ def test_a_fault_of_ours_in_one_message_costs_only_that_message(desk, error):
     assert len(desk.acknowledged) == 9
 
 
-def test_a_batch_that_not_even_the_quarantine_takes_ends_the_thread(desk):
+def test_what_neither_the_quarantine_nor_the_disk_takes_ends_the_thread(desk):
     desk.put(1)
     desk.ingest.refuse = lambda _: DataError("no way")
+    desk.writer._spool.keep = lambda *_: False
 
     with pytest.raises(DataError):
         desk.run()
@@ -358,15 +373,6 @@ def test_dropped_messages_are_counted_once_whatever_becomes_of_the_batch(desk, e
 
 
 # -- leases --------------------------------------------------------------------
-
-
-def test_a_taken_shard_makes_the_ingest_read_its_windows_anew(desk):
-    desk.put(1)
-    desk.writer.forget_connections()
-
-    desk.run()
-
-    assert desk.ingest.forgotten == 1
 
 
 def test_a_batch_is_written_under_the_epochs_of_its_own_moment(desk):

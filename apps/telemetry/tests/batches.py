@@ -93,7 +93,9 @@ class Feed:
         return self.entry(Samples(device, samples), **but)
 
     def heartbeat(self, device: DeviceRef = MONSTRO, **said: Any) -> Entry:
-        but = {name: said.pop(name) for name in ("retain", "dup") if name in said}
+        but = {
+            name: said.pop(name) for name in ("retain", "dup", "mid") if name in said
+        }
         return self.entry(Heartbeat(device, **said), **but)
 
     def status(self, *, online: bool, device: DeviceRef = MONSTRO, **but: Any) -> Entry:

@@ -158,7 +158,8 @@ def test_the_number_of_statements_does_not_grow_with_the_batch(
     with connection.execute_wrapper(count := Statements()):
         feed.write(*batch(500))
 
-    assert count.number == few < 15
+    assert few < 15
+    assert count.number - few <= 2  # its row of deliveries, and perhaps old ones go
 
 
 class Statements:
