@@ -1,78 +1,128 @@
-"""Publishes QoS 1 messages at a rate that one socket can take.
+"""Publishes QoS 1 messages from a process of its own, on one bare socket.
 
-    python -m bench.generator PORT CODES MESSAGES RATE [LOGIN PASSWORD]
+    python -m bench.generator '{"port": …, "codes": […], "messages": …, "rate": …}'
 
-The packets are encoded before the clock starts, so that the generator leaves the two
-cores to the broker and to what is measured. Prints `{"acked", "seconds"}`.
+Prepared packets are encoded before the clock starts, so that the generator leaves the
+two cores to the broker and to what is measured; live ones carry the time at which they
+are sent. Prints `{"acked", "began", "seconds", "cpu_s"}`.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import socket
 import struct
 import sys
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
-WINDOW = 2_000  # unacknowledged at once
 DATALOGGERS = 100
-CHUNK = 200  # packets a send
+WINDOW = 2_000  # unacknowledged at once
+CHUNK = 200  # packets a send, at most
+LATEST_S = 0.01  # of packets sent together: a hundredth of a second's worth
 _PUBACK_BYTES = 4
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to publish.
+
+    Args:
+        port: of the broker on loopback.
+        codes: of the sites, which take turns.
+        messages: in all.
+        rate: messages a second.
+        login: name and password, or empty.
+        dataloggers: of each site, which take turns as well.
+        live: each message says when it was sent (for latencies).
+        name: what topics and the client id are named after.
+    """
+
+    port: int
+    codes: list[str]
+    messages: int
+    rate: float
+    login: list[str] = field(default_factory=list)
+    dataloggers: int = DATALOGGERS
+    live: bool = False
+    name: str = "bench"
+
+
 def main() -> None:
-    port, codes = int(sys.argv[1]), sys.argv[2].split(",")
-    messages, rate = int(sys.argv[3]), float(sys.argv[4])
-    login = (sys.argv[5], sys.argv[6]) if len(sys.argv) > 6 else None
-    packets = encode(codes, messages)
-    with connect(port, login) as link:
-        started = time.time()
-        acked = pump(link, packets, rate)
-        json.dump({"acked": acked, "seconds": time.time() - started}, sys.stdout)
+    plan = Plan(**json.loads(sys.argv[1]))
+    packets = _live(plan) if plan.live else _prepared(plan)
+    with connect(plan.port, f"generator-{plan.name}", plan.login) as link:
+        began, cpu = time.time(), os.times()
+        acked = pump(link, packets, plan)
+        used = os.times()
+    json.dump(
+        {
+            "acked": acked,
+            "began": began,
+            "seconds": time.time() - began,
+            "cpu_s": used.user + used.system - cpu.user - cpu.system,
+        },
+        sys.stdout,
+    )
 
 
-def encode(codes: list[str], messages: int) -> list[bytes]:
-    """Return whole PUBLISH packets, two values each, device times all different."""
+def _prepared(plan: Plan) -> Callable[[int, int], bytes]:
     base = time.time() - 60
-    packets = []
-    for n in range(messages):
-        code = codes[n % len(codes)]
-        topic = f"{code}/datalogger/bench/{n // len(codes) % DATALOGGERS}/data".encode()
-        values = f'{{"t_ext": {20 + n % 100 / 10}, "hum": {n % 100}}}'
-        payload = f'{{"ts": {base + n * 1e-5:.6f}, "values": {values}}}'.encode()
-        body = struct.pack("!H", len(topic)) + topic
-        body += struct.pack("!H", n % 65_535 + 1) + payload
-        packets.append(b"\x32" + length(len(body)) + body)
-    return packets
+    packets = [_packet(plan, n, base + n * 1e-5) for n in range(plan.messages)]
+    return lambda start, end: b"".join(packets[start:end])
 
 
-def connect(port: int, login: tuple[str, str] | None) -> socket.socket:
+def _live(plan: Plan) -> Callable[[int, int], bytes]:
+    return lambda start, end: b"".join(
+        [_packet(plan, n, time.time()) for n in range(start, end)]
+    )
+
+
+def _packet(plan: Plan, n: int, at: float) -> bytes:
+    """Return a whole PUBLISH with two values; no two have the same device time."""
+    code = plan.codes[n % len(plan.codes)]
+    logger = n // len(plan.codes) % plan.dataloggers
+    topic = f"{code}/datalogger/{plan.name}/{logger}/data".encode()
+    values = f'{{"t_ext": {20 + n % 100 / 10}, "hum": {n % 100}}}'
+    payload = f'{{"ts": {at:.6f}, "values": {values}}}'.encode()
+    body = struct.pack("!H", len(topic)) + topic
+    body += struct.pack("!H", n % 65_535 + 1) + payload
+    return b"\x32" + length(len(body)) + body
+
+
+def connect(port: int, client_id: str, login: Sequence[str]) -> socket.socket:
+    """Open a clean session of MQTT 3.1.1; an older one of that client id ends."""
     flags = 0x02 | (0xC0 if login else 0)
-    payload = text("bench-generator") + b"".join(text(part) for part in login or ())
+    payload = b"".join(text(part) for part in (client_id, *login))
     body = b"\x00\x04MQTT\x04" + bytes([flags]) + struct.pack("!H", 600) + payload
     link = socket.create_connection(("127.0.0.1", port), 10)
+    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     link.sendall(b"\x10" + length(len(body)) + body)
     answer = link.recv(4)
     if answer[3:4] != b"\x00":
-        message = f"the broker refused the generator: {answer!r}"
+        message = f"the broker refused {client_id}: {answer!r}"
         raise SystemExit(message)
     return link
 
 
-def pump(link: socket.socket, packets: list[bytes], rate: float) -> int:
+def pump(link: socket.socket, packets: Callable[[int, int], bytes], plan: Plan) -> int:
     """Send everything at the rate, at most WINDOW unacknowledged; return the PUBACKs.
 
     Without a rate the broker's queue would grow to the whole run, and its upkeep would
     be measured instead.
     """
     link.settimeout(120)
+    chunk = max(1, min(CHUNK, int(plan.rate * LATEST_S)))
     sent = received = 0
     started = time.monotonic()
-    while received < len(packets) * _PUBACK_BYTES:
-        while sent < len(packets) and sent - received // _PUBACK_BYTES < WINDOW:
-            time.sleep(max(0.0, started + sent / rate - time.monotonic()))
-            link.sendall(b"".join(packets[sent : sent + CHUNK]))
-            sent = min(sent + CHUNK, len(packets))
+    while received < plan.messages * _PUBACK_BYTES:
+        while sent < plan.messages and sent - received // _PUBACK_BYTES < WINDOW:
+            time.sleep(max(0.0, started + sent / plan.rate - time.monotonic()))
+            end = min(sent + chunk, plan.messages)
+            link.sendall(packets(sent, end))
+            sent = end
         data = link.recv(65_536)
         if not data:
             message = "the broker closed the generator's connection"

@@ -27,11 +27,6 @@ from paho.mqtt.enums import CallbackAPIVersion  # noqa: E402
 
 from apps.devices.models import Datalogger, SensorDevice  # noqa: E402
 
-TABLE = (
-    "CREATE TABLE bench_message (id bigserial PRIMARY KEY, topic text NOT NULL, "
-    "payload jsonb NOT NULL, received_at timestamptz NOT NULL)"
-)
-
 
 class BenchMessage(models.Model):
     topic = models.TextField()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 
@@ -26,6 +27,7 @@ def _small_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inbox_module, "CONNECTION_BYTES", 40_000)
     monkeypatch.setattr(inbox_module, "FAIR_MESSAGES", 5)
     monkeypatch.setattr(inbox_module, "FAIR_BYTES", 10_000)
+    monkeypatch.setattr(inbox_module, "LIGHT_MESSAGES", 5)
 
 
 def fill(inbox: Inbox, count: int, **but: int) -> list[Message]:
@@ -35,13 +37,76 @@ def fill(inbox: Inbox, count: int, **but: int) -> list[Message]:
     return messages
 
 
-def test_messages_come_out_in_the_order_of_receipt():
+def test_messages_of_a_connection_come_out_in_the_order_of_receipt():
     inbox = Inbox()
-    sent = fill(inbox, 5) + fill(inbox, 3, connection_id=2)
+    sent = [message(n, qos=n % 3 % 2) for n in range(12)]
+    for one in sent:
+        inbox.put(one)
 
-    assert inbox.take(6, 0) == sent[:6]
-    assert inbox.take(6, 0) == sent[6:]
-    assert inbox.take(6, 0) == []
+    assert inbox.take(7, 0) == sent[:7]
+    assert inbox.take(7, 0) == sent[7:]
+    assert inbox.take(7, 0) == []
+
+
+def test_a_quiet_connection_is_in_the_next_batch_and_the_batch_is_a_short_one():
+    inbox = Inbox()
+    storm = fill(inbox, 19)
+    quiet = fill(inbox, 2, connection_id=2)
+
+    assert inbox.take(16, 0) == [*quiet, *storm[:5]]
+    assert inbox.take(16, 0) == storm[5:]
+
+
+def test_storms_share_a_batch():
+    inbox = Inbox()
+    for connection_id in (1, 2, 3):
+        fill(inbox, 19, connection_id=connection_id)
+
+    for _ in range(2):
+        batch = inbox.take(16, 0)
+        counts = [sum(m.connection_id == n for m in batch) for n in (1, 2, 3)]
+        assert sorted(counts) == [5, 5, 6]
+
+
+def test_many_quiet_connections_leave_a_storm_its_turn():
+    inbox = Inbox()
+    fill(inbox, 19)
+    for connection_id in range(2, 10):
+        fill(inbox, 4, connection_id=connection_id)
+
+    taken = [inbox.take(16, 0) for _ in range(5)]
+
+    assert all(len(batch) <= 16 for batch in taken)
+    in_turn = [m.connection_id for batch in taken[:4] for m in batch]
+    assert set(in_turn) == set(range(1, 10))
+    assert sum(len(batch) for batch in taken) == 19 + 8 * 4
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_comes_nothing_is_lost_and_every_connection_keeps_its_order(seed):
+    chance = random.Random(seed)
+    inbox = Inbox()
+    sent: dict[int, list[int]] = {n: [] for n in range(1, 6)}
+    got: dict[int, list[int]] = {n: [] for n in range(1, 6)}
+
+    def take() -> int:
+        batch = inbox.take(chance.choice([6, 16]), 0)
+        for one in batch:
+            got[one.connection_id].append(one.mid)
+        inbox.done(batch)
+        return len(batch)
+
+    for n in range(600):
+        connection_id = chance.choice([1, 1, 1, 1, 2, 3, 4, 5])
+        sent[connection_id].append(n)
+        inbox.put(message(n, connection_id=connection_id))
+        if chance.random() < 0.1:
+            take()
+    while take():
+        pass
+
+    assert got == sent
+    assert inbox.depth == inbox.size == 0
 
 
 def test_room_is_given_back_when_a_message_is_done_not_when_it_is_taken():
@@ -78,6 +143,42 @@ def test_qos_0_without_room_is_dropped_and_counted():
     assert inbox.overfull == set()
     assert inbox.take_dropped() == {1: 5}
     assert inbox.take_dropped() == {}
+
+
+def test_of_qos_0_the_oldest_are_dropped():
+    inbox = Inbox()
+    sent = fill(inbox, 10)
+    sent += [message(10 + n, qos=0) for n in range(15)]
+
+    for one in sent[10:]:
+        inbox.put(one)
+
+    taken = inbox.take(100, 0)
+    assert taken == [*sent[:10], *sent[15:]]
+    assert inbox.take_dropped() == {1: 5}
+    inbox.done(taken)
+    assert inbox.depth == inbox.size == 0
+
+
+def test_a_large_message_takes_the_room_of_several():
+    inbox = Inbox()
+    fill(inbox, 18, qos=0, size=1_000)
+
+    inbox.put(message(18, qos=0, size=25_000))
+    inbox.put(message(19, qos=0, size=25_000))
+
+    assert [one.mid for one in inbox.take(100, 0)] == [19]
+    assert inbox.take_dropped() == {1: 19}
+
+
+def test_qos_1_makes_room_for_no_qos_0_and_loses_none():
+    inbox = Inbox()
+    fill(inbox, 22)
+
+    inbox.put(message(30, qos=0))
+
+    assert [one.qos for one in inbox.take(100, 0)] == [1] * 22
+    assert inbox.take_dropped() == {1: 1}
 
 
 def test_a_snapshots_message_is_kept_and_its_sender_sees_the_lack_of_room():
@@ -139,8 +240,8 @@ def test_empty_messages_have_a_size_as_well():
 
     fill(inbox, 1, size=0)
 
-    assert not inbox._is_full(inbox._loads[1])
-    assert inbox._loads[1].size >= inbox_module.OVERHEAD_BYTES
+    assert not inbox._is_full(inbox._lanes[1])
+    assert inbox._lanes[1].size >= inbox_module.OVERHEAD_BYTES
 
 
 def test_a_stopped_connection_may_come_back_when_half_is_stored():
@@ -171,6 +272,7 @@ def test_taking_waits_for_the_first_message():
 
 
 def test_nothing_is_lost_between_two_threads():
+    """Each message finds an empty lane, or one that is just left: the tight moments."""
     inbox = Inbox()
     count = 20_000
     seen: list[int] = []
@@ -188,3 +290,26 @@ def test_nothing_is_lost_between_two_threads():
 
     assert seen == list(range(count))
     assert inbox.depth == 0
+
+
+def test_qos_0_that_is_dropped_while_it_is_taken_is_counted_once():
+    inbox = Inbox()
+    count = 20_000
+    seen: list[int] = []
+    is_over = threading.Event()
+
+    def take() -> None:
+        while not is_over.is_set() or inbox.depth:
+            batch = inbox.take(7, 0.01)
+            seen.extend(one.mid for one in batch)
+            inbox.done(batch)
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    fill(inbox, count, qos=0)
+    is_over.set()
+    thread.join(timeout=30)
+
+    assert seen == sorted(set(seen))
+    assert len(seen) + inbox.take_dropped().get(1, 0) == count
+    assert inbox.depth == inbox.size == 0
