@@ -33,7 +33,7 @@ def run_tests(root: Path, arguments: Sequence[str]) -> int:
     with ExitStack() as stack:
         stack.enter_context(_terminable())
         try:
-            variables = _start_servers(stack)
+            variables = start_servers(stack)
         except KeyboardInterrupt:
             return INTERRUPTED
         # What the user has set must not decide whether a test passes.
@@ -44,7 +44,7 @@ def run_tests(root: Path, arguments: Sequence[str]) -> int:
 
 
 def _at_once(arguments: Sequence[str]) -> list[str]:
-    """Run the whole suite in three processes; a chosen part of it in one.
+    """Run the whole suite in four processes; a chosen part of it in one.
 
     Half of it waits for processes, brokers and browsers. A file stays with one of
     them, since its tests share what its fixtures started; conftest.py puts the slow
@@ -53,10 +53,11 @@ def _at_once(arguments: Sequence[str]) -> list[str]:
     is_whole = all(argument.startswith("-") for argument in arguments)
     if not is_whole:
         return []
-    return ["-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"]
+    return ["-n", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
 
 
-def _start_servers(stack: ExitStack) -> dict[str, str]:
+def start_servers(stack: ExitStack) -> dict[str, str]:
+    """Start what tests need until the stack unwinds; return their environment."""
     state = Path(tempfile.mkdtemp(prefix="guardiano-test-"))
     stack.callback(shutil.rmtree, state, ignore_errors=True)
     postgres = Postgres(state, fsync=False)

@@ -58,7 +58,7 @@ app.conf.update(
     },
     timezone="UTC",
     enable_utc=True,
-    beat_scheduler="django_celery_beat.schedulers:DatabaseScheduler",
+    beat_scheduler="project.beat:PatientScheduler",
     beat_max_loop_interval=5,
     # `expire_seconds`: django-celery-beat does not know `expires`.
     beat_schedule={

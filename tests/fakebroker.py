@@ -1,7 +1,7 @@
-"""A scripted MQTT 3.1.1 broker on loopback that notes every PUBACK it gets.
+"""A scripted broker on loopback, of MQTT 3.1.1 and 5, that notes every PUBACK it gets.
 
 Knows just enough to be connected to: CONNACK, SUBACK, PINGRESP, PUBACK; and it sends
-what the test tells it to.
+what the test tells it to. Which MQTT it speaks is what the CONNECT asks for.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Self
 
 CONNECT, PUBLISH, PUBACK, SUBSCRIBE, UNSUBSCRIBE, PINGREQ = 1, 3, 4, 8, 10, 12
 
@@ -24,6 +27,7 @@ class FakeBroker:
         self.withheld: set[str] = set()  # topics that get no PUBACK
         self.connects = 0
         self.greetings: list[bytes] = []  # the bodies of the CONNECTs
+        self.is_v5 = False
         self._on_puback = on_puback
         self._subscribed = threading.Event()
         self._server = socket.create_server(("127.0.0.1", 0))
@@ -32,7 +36,7 @@ class FakeBroker:
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
-    def __enter__(self) -> FakeBroker:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -44,7 +48,7 @@ class FakeBroker:
 
     def send(self, mid: int, topic: str, payload: bytes, *, dup: bool = False) -> None:
         """Send a QoS 1 PUBLISH to the connected client."""
-        self.send_raw(publish(mid, topic.encode(), payload, dup=dup))
+        self.send_raw(publish(mid, topic.encode(), payload, dup=dup, v5=self.is_v5))
 
     def send_raw(self, data: bytes) -> None:
         """Send any bytes to the connected client."""
@@ -89,27 +93,45 @@ class FakeBroker:
         kind = head >> 4
         if kind == CONNECT:
             self.greetings.append(body)
-            client.sendall(b"\x20\x02\x00\x00")
+            self.is_v5 = body[6] == 5
+            client.sendall(self.packet(0x20, b"\0\0", properties=True))
             self.connects += 1
         elif kind == SUBSCRIBE:
-            client.sendall(
-                b"\x90"
-                + _length(2 + _filters(body))
-                + body[:2]
-                + b"\x01" * _filters(body)
-            )
-            self._subscribed.set()
+            self.grant(client, body, b"\x01" * self.count_filters(body))
         elif kind == UNSUBSCRIBE:
-            client.sendall(b"\xb0\x02" + body[:2])
+            codes = b"\0" * self.count_filters(body, 0) if self.is_v5 else b""
+            client.sendall(self.packet(0xB0, body[:2], codes, properties=True))
         elif kind == PINGREQ:
             client.sendall(b"\xd0\x00")
         elif kind == PUBLISH and head & 0x06:
             self._confirm(client, body)
         elif kind == PUBACK:
-            mid = struct.unpack("!H", body)[0]
+            mid = struct.unpack("!H", body[:2])[0]
             if self._on_puback is not None:
                 self._on_puback(mid)
             self.pubacks.append(mid)
+
+    def grant(self, client: socket.socket, body: bytes, codes: bytes) -> None:
+        """Answer a SUBSCRIBE with these codes."""
+        client.sendall(self.packet(0x90, body[:2], codes, properties=True))
+        self._subscribed.set()
+
+    def packet(
+        self, head: int, first: bytes, rest: bytes = b"", *, properties: bool = False
+    ) -> bytes:
+        """Return a packet; in MQTT 5 with an empty list of properties in between."""
+        body = first + (b"\0" if properties and self.is_v5 else b"") + rest
+        return bytes([head]) + length(len(body)) + body
+
+    def count_filters(self, body: bytes, options: int = 1) -> int:
+        """Return how many filters a SUBSCRIBE has; without options, an UNSUBSCRIBE."""
+        count, place = 0, 2
+        if self.is_v5:
+            place += 1 + body[2]  # properties, of at most 127 bytes
+        while place < len(body):
+            place += 2 + struct.unpack("!H", body[place : place + 2])[0] + options
+            count += 1
+        return count
 
     def _confirm(self, client: socket.socket, body: bytes) -> None:
         size = struct.unpack("!H", body[:2])[0]
@@ -119,19 +141,15 @@ class FakeBroker:
             client.sendall(b"\x40\x02" + body[2 + size : 4 + size])
 
 
-def publish(mid: int, topic: bytes, payload: bytes, *, dup: bool = False) -> bytes:
-    """Return a QoS 1 PUBLISH of MQTT 3.1.1."""
-    body = struct.pack("!H", len(topic)) + topic + struct.pack("!H", mid) + payload
+def publish(
+    mid: int, topic: bytes, payload: bytes, *, dup: bool = False, v5: bool = False
+) -> bytes:
+    """Return a QoS 1 PUBLISH."""
+    properties = b"\0" if v5 else b""
+    number = struct.pack("!H", mid)
+    body = struct.pack("!H", len(topic)) + topic + number + properties + payload
     head = (PUBLISH << 4) | (8 if dup else 0) | (1 << 1)
-    return bytes([head]) + _length(len(body)) + body
-
-
-def _filters(body: bytes) -> int:
-    count, place = 0, 2
-    while place < len(body):
-        place += 2 + struct.unpack("!H", body[place : place + 2])[0] + 1
-        count += 1
-    return count
+    return bytes([head]) + length(len(body)) + body
 
 
 def _exactly(client: socket.socket, count: int) -> bytes:
@@ -144,7 +162,7 @@ def _exactly(client: socket.socket, count: int) -> bytes:
     return data
 
 
-def _length(size: int) -> bytes:
+def length(size: int) -> bytes:
     encoded = bytearray()
     while True:
         size, digit = divmod(size, 128)
@@ -161,3 +179,89 @@ def _read_length(client: socket.socket) -> int:
         shift += 7
         if not byte & 0x80:
             return size
+
+
+@dataclass(slots=True)
+class Session:
+    """One TCP session with a client, as the broker saw it; times are monotonic."""
+
+    client_id: str
+    began: float
+    ended: float | None = None
+    was_evicted: bool = False
+    pubacks: list[tuple[float, int]] = field(default_factory=list)
+
+
+class SessionLog(FakeBroker):
+    """Serves many clients at once, as a real broker: one session for each client id.
+
+    A CONNECT ends the older session of its client id, which is noted.
+    """
+
+    def __init__(self) -> None:
+        self.sessions: list[Session] = []
+        self._sockets: dict[socket.socket, Session] = {}
+        self._lock = threading.Lock()
+        super().__init__()
+
+    @property
+    def alive(self) -> list[Session]:
+        return [session for session in list(self.sessions) if session.ended is None]
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__()
+        with self._lock:
+            for client in self._sockets:
+                _hang_up(client)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._server.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._attend, args=(client,), daemon=True).start()
+
+    def _attend(self, client: socket.socket) -> None:
+        with client:
+            try:
+                while self._packet(client):
+                    pass
+            except OSError:
+                pass  # it is gone, or was evicted
+            with self._lock:
+                session = self._sockets.pop(client, None)
+            if session is not None and session.ended is None:
+                session.ended = time.monotonic()
+
+    def answer(self, client: socket.socket, head: int, body: bytes) -> None:
+        if head >> 4 == CONNECT:
+            self._begin(client, _client_id(body))
+        elif head >> 4 == PUBACK:
+            mid = struct.unpack("!H", body[:2])[0]
+            self._sockets[client].pubacks.append((time.monotonic(), mid))
+        super().answer(client, head, body)
+
+    def _begin(self, client: socket.socket, client_id: str) -> None:
+        with self._lock:
+            for other, session in self._sockets.items():
+                if session.client_id == client_id and session.ended is None:
+                    session.ended = time.monotonic()
+                    session.was_evicted = True
+                    _hang_up(other)
+            self._client = client
+            self._sockets[client] = Session(client_id, time.monotonic())
+            self.sessions.append(self._sockets[client])
+
+
+def _client_id(body: bytes) -> str:
+    place = 10  # after protocol name, level, flags, keepalive
+    if body[6] == 5:
+        place += 1 + body[10]  # properties, of at most 127 bytes
+    size = struct.unpack("!H", body[place : place + 2])[0]
+    return body[place + 2 : place + 2 + size].decode()
+
+
+def _hang_up(client: socket.socket) -> None:
+    with suppress(OSError):  # it has gone by itself
+        client.shutdown(socket.SHUT_RDWR)

@@ -45,6 +45,7 @@ class _Pair:
         self.server: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self.lost: set[str] = set()  # ways on which bytes are missing, for ever
         self.tasks: list[asyncio.Task[None]] = []
+        self.is_closed = False
 
     async def run(self) -> None:
         try:
@@ -52,19 +53,26 @@ class _Pair:
         except OSError:
             self.close(with_reset=True)
             return
-        for _, writer in (self.client, self.server):
-            sock = writer.get_extra_info("socket")
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.tasks = [
-            asyncio.ensure_future(self._pump("up", self.client[0], self.server[1])),
-            asyncio.ensure_future(self._pump("down", self.server[0], self.client[1])),
-        ]
+        self.proxy.writers.add(self.server[1])
         try:
-            await asyncio.gather(*self.tasks)
+            if not self.is_closed:  # meanwhile
+                await self._pass_on(self.server)
         except (OSError, asyncio.CancelledError):
             pass  # one end is gone: so is the other
         finally:
             self.close()
+
+    async def _pass_on(
+        self, server: tuple[asyncio.StreamReader, asyncio.StreamWriter]
+    ) -> None:
+        for _, writer in (self.client, server):
+            sock = writer.get_extra_info("socket")
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.tasks = [
+            asyncio.ensure_future(self._pump("up", self.client[0], server[1])),
+            asyncio.ensure_future(self._pump("down", server[0], self.client[1])),
+        ]
+        await asyncio.gather(*self.tasks)
 
     async def _pump(
         self, way: str, source: asyncio.StreamReader, sink: asyncio.StreamWriter
@@ -104,6 +112,7 @@ class _Pair:
                 await asyncio.sleep(len(piece) / mood.bytes_per_s)
 
     def close(self, *, with_reset: bool = False) -> None:
+        self.is_closed = True
         for task in self.tasks:
             task.cancel()
         for end in (self.client, self.server):
@@ -130,6 +139,8 @@ class Proxy:
         self.passed = {"up": 0, "down": 0}  # bytes
         self.pass_on = asyncio.Event()
         self._pairs: set[_Pair] = set()
+        self._is_stopped = False
+        self.writers: set[asyncio.StreamWriter] = set()  # all that may be open
         self._server: asyncio.Server | None = None
 
     def start(self) -> Proxy:
@@ -219,13 +230,27 @@ class Proxy:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _stop(self) -> None:
+        self._is_stopped = True
         if self._server is not None:
+            # A connection that was just taken must become a transport first: asyncio
+            # (3.11) else leaks it.
+            for sock in self._server.sockets:
+                asyncio.get_running_loop().remove_reader(sock.fileno())
+            for _ in range(3):
+                await asyncio.sleep(0)
             self._server.close()
         await self._end_all(with_reset=False)
+        for writer in self.writers:
+            writer.transport.abort()  # also of a pair that was just being made
 
     async def _accept(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        if self._is_stopped:
+            writer.transport.abort()
+            return
+        self.writers = {w for w in self.writers if not w.transport.is_closing()}
+        self.writers.add(writer)
         self.accepted += 1
         pair = _Pair(self, (reader, writer))
         if self.mood.refuse:

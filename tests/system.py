@@ -145,6 +145,7 @@ class System:
             "ADMIN_PASSWORD": ADMIN[1],
             "RECONCILE_INTERVAL": "3",
             "OFFLINE_CHECK_INTERVAL": "3",
+            "MQTT_SPOOL_DIR": str(self.folder / "spool"),
             **self._extra,
         }
         subprocess.run(

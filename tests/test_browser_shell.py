@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
@@ -12,6 +13,7 @@ from tests.browser import DESKTOP, MEASURE_SHIFTS, PHONE, row
 pytestmark = pytest.mark.system
 
 NO_SHIFT = 0.001
+STYLES = Path(__file__).parent.parent / "apps/web/static/web"
 # Every control that a toast must not cover, as far as it can be seen.
 COVERED = """
 () => {
@@ -89,6 +91,22 @@ def test_a_phone_never_scrolls_sideways(phone, wide_site, problems, path, locale
     page = phone(locale)
 
     page.goto(wide_site if path == "site" else path)
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+@pytest.mark.parametrize(("rows", "row"), [("sites", "site"), ("topics", "topic")])
+def test_a_long_list_that_was_wide_fits_a_narrow_window(new_page, rows, row):
+    page = new_page()
+    styles = [path.read_text() for path in sorted(STYLES.glob("*.css"))]
+    items = f"<li class={row}><p>x</p></li>" * 60
+    page.set_content(f"<style>{''.join(styles)}</style><ul class={rows}>{items}</ul>")
+
+    # What has been seen is remembered as wide as it was, and not laid out anew.
+    for y in range(0, page.evaluate("document.body.scrollHeight"), 300):
+        page.evaluate("(y) => scrollTo(0, y)", y)
+        page.wait_for_timeout(30)
+    page.set_viewport_size(PHONE)
 
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 

@@ -7,7 +7,17 @@ from dataclasses import replace
 import pytest
 
 from tests.chaos.faults import KINDS, plan
-from tests.chaos.judge import Books, Current, Problem, Quarantined, Row, Store, judge
+from tests.chaos.judge import (
+    BECAME,
+    Books,
+    Current,
+    Problem,
+    Quarantined,
+    Row,
+    Store,
+    judge,
+    unbalanced,
+)
 from tests.chaos.messages import EQUAL_VALUE, Script, Sent, poison
 
 NOW = 1_760_000_000.0
@@ -188,6 +198,23 @@ def test_books_that_are_not_true_are_seen(books: Books) -> None:
     problems = judge(ALL, Store(rows=ROWS, books={1: books}))
 
     assert set(kinds(problems)) == {"accounting"}
+
+
+@pytest.mark.parametrize(
+    ("change", "count"),
+    [
+        ({}, 0),
+        ({"received": 11}, 1),
+        ({"unexplained": 1}, 1),
+        ({"in_flight": 1, "received": 11}, 2),
+        ({"spooled": 1, "in_flight": 1, "received": 11}, 2),
+    ],
+)
+def test_the_counters_of_the_api_must_balance(change, count) -> None:
+    at_rest = dict(zip(BECAME, (5, 3, 1, 1), strict=True))
+    said = at_rest | {"received": 10, "in_flight": 0, "spooled": 0, "unexplained": 0}
+
+    assert kinds(unbalanced({1: said | change})) == ["accounting"] * count
 
 
 def test_a_current_value_that_went_back_is_seen() -> None:

@@ -16,10 +16,15 @@ from apps.core import vitals
 from apps.core.redis import RedisError, client
 from apps.core.tests.clients import client_of, is_error
 from apps.devices.models import Gateway
-from apps.sites import pulse
-from apps.sites.models import ConnectionStats, MqttConnection, Status
+from apps.sites import pulse, reports
+from apps.sites.models import (
+    ConnectionStats,
+    MqttConnection,
+    Status,
+    SuspectedGap,
+)
 from apps.sites.services import site_create
-from apps.sites.tests.builders import running
+from apps.sites.tests.builders import report_on, running
 from apps.telemetry.models import QuarantinedMessage
 from workers.metrics import WorkerMetrics
 
@@ -66,7 +71,12 @@ def worker_says(node: str = NODE) -> WorkerMetrics:
     vitals.say(
         vitals.WORKER,
         node,
-        metrics.record({0: 5}, inbox_messages=7, inbox_bytes=8_000),
+        metrics.record(
+            {0: 5},
+            inbox_messages=7,
+            inbox_bytes=8_000,
+            spool={"messages": 9, "bytes": 99, "oldest_s": 1.5, "full": True},
+        ),
     )
     return metrics
 
@@ -81,6 +91,10 @@ def test_it_says_how_everything_is(local, north, hidden):
         received=10, stored=6, duplicate=2, quarantined=1, dropped=1,
         last_message_at=timezone.now(),
     )  # fmt: skip
+    reports.store([report_on(row, counters={"in_flight": 4, "spooled": 3})])
+    SuspectedGap.objects.create(
+        connection=row, began_at=timezone.now(), ended_at=timezone.now(), cause="qos_0"
+    )
     Gateway.objects.create(site=north, number="1", presence="online")
     QuarantinedMessage.objects.create(
         site=north, topic="x", payload=b"", payload_size=0, qos=1, retain=False,
@@ -105,6 +119,9 @@ def test_it_says_how_everything_is(local, north, hidden):
         assert value(found, f"messages_{name}_total", site=site) == count
     assert value(found, "messages_quarantined_total", site=site) == 1
     assert value(found, "messages_dropped_total", site=site) == 1
+    assert value(found, "messages_unexplained", site=site) == 0
+    assert value(found, "messages_in_flight", site=site) == 4
+    assert value(found, "suspected_gaps", site=site) == 1
     assert value(found, "last_message_age_seconds", site=site) < 30
     assert value(found, "devices", kind="gateway", presence="online") == 1
     assert value(found, "devices", kind="datalogger", presence="offline") == 0
@@ -116,6 +133,10 @@ def test_it_says_how_everything_is(local, north, hidden):
     assert value(found, "worker_alive", node=NODE) == 1
     assert value(found, "inbox_messages", node=NODE) == 7
     assert value(found, "inbox_bytes", node=NODE) == 8_000
+    assert value(found, "spool_messages", node=NODE) == 9
+    assert value(found, "spool_oldest_seconds", node=NODE) == 1.5
+    assert value(found, "spool_full", node=NODE) == 1
+    assert value(found, "spool_drained_total", node=NODE) == 0
     assert value(found, "sse_clients", node="web-test@here") == 3
     assert any(name == "guardiano_build_info" for name, _ in found)
     alive = [v for (name, _), v in found.items() if name.endswith("shard_lease_alive")]

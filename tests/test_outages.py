@@ -11,8 +11,10 @@ import httpx
 import pytest
 
 from embedded.broker import Broker
+from embedded.ports import free_port
 from tests.mqtt import Peer
-from tests.system import System, until
+from tests.proxy import Proxy
+from tests.system import Process, System, until
 
 pytestmark = pytest.mark.system
 
@@ -40,7 +42,9 @@ def test_a_killed_broker_shows_and_heals(system: System, own_broker: Broker) -> 
 
 def test_it_comes_back_by_itself(system: System, own_broker: Broker) -> None:
     site = system.make_site("Back", own_broker.port)
+    live_only = system.make_site("Live only", own_broker.port, clean_session=True)
     system.connect(site)
+    system.connect(live_only)
 
     own_broker.restart()
 
@@ -48,6 +52,48 @@ def test_it_comes_back_by_itself(system: System, own_broker: Broker) -> None:
     with Peer(own_broker.port) as peer:
         peer.publish(f"{site['code']}/datalogger/a/1/data", {"values": {"n": 1}})
         until(lambda: system.values_of(site) == [1], "it listens again")
+
+    def gaps() -> Any:
+        path = f"mqtt/sites/{live_only['id']}/gaps/"
+        return system.call("GET", path)["gaps"]
+
+    until(lambda: len(gaps()) == 1, "what it missed is told", 60)
+    [gap] = gaps()
+    assert gap["cause"] == "clean_session"
+    assert gap["began_at"] < gap["ended_at"]
+
+
+def test_a_site_cut_off_from_its_broker_shows_and_loses_nothing(
+    system: System, broker: Broker
+) -> None:
+    """No end notices: packets vanish. The lease and the other sites are untouched."""
+    with Proxy(broker.port) as proxy:
+        cut_off = system.make_site("Cut off", proxy.port, keepalive=5)
+        other = system.make_site("Not cut off", broker.port)
+        for site in (cut_off, other):
+            system.connect(site)
+        lease = "SELECT shard, owner, epoch FROM sites_shardlease ORDER BY shard"
+        owners = system.sql(lease)
+
+        proxy.go_silent()
+        with Peer(broker.port) as peer:
+            for n in range(20):
+                for site in (cut_off, other):
+                    peer.publish(
+                        f"{site['code']}/datalogger/a/1/data", {"values": {"n": n}}
+                    )
+            until(lambda: len(system.values_of(other)) == 20, "the other's are stored")
+        seen = system.wait_status(cut_off, "error", "lost")
+        assert "silent" in seen["error_message"]
+        assert system.status(other)["status"] == "connected"
+        assert system.sql(lease) == owners
+        proxy.heal()
+
+        system.connect(cut_off)
+        until(lambda: len(system.values_of(cut_off)) >= 20, "what the broker kept")
+        assert system.values_of(cut_off) == [float(n) for n in range(20)]
+        for site in (cut_off, other):
+            system.stop_site(site)
 
 
 def test_without_valkey_mqtt_and_ingest_go_on(tmp_path: Path, broker: Broker) -> None:
@@ -103,6 +149,22 @@ def test_without_its_worker_a_site_is_not_shown_as_connected(
         )
         system.processes["mqtt0"].start()
         system.wait_status(site, "connected", "", 60)
+
+
+def test_beat_that_starts_without_its_database_waits_for_it(
+    system: System, tmp_path: Path
+) -> None:
+    nowhere = system.env | {"DATABASE_URL": f"postgres://a:b@127.0.0.1:{free_port()}/x"}
+    log = tmp_path / "beat.log"
+    beat = Process("beat", "celery -A project beat", nowhere, log)
+    beat.start()
+
+    until(lambda: log.read_text().count("beat waits for the database") > 1, "it waits")
+    assert beat.popen is not None
+    assert beat.popen.poll() is None
+
+    beat.terminate(30)  # and may be told to end meanwhile
+    assert "Traceback" not in log.read_text()
 
 
 def test_the_broker_password_is_nowhere(

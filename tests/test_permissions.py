@@ -125,6 +125,7 @@ ROUTES = {
     "mqtt/sites/<int:site_id>/restart/": Route({"POST": CONTROL}, id_of="site"),
     "mqtt/sites/<int:site_id>/status/": Route({"GET": READ}, id_of="site"),
     "mqtt/sites/<int:site_id>/events/": Route({"GET": READ}, id_of="site"),
+    "mqtt/sites/<int:site_id>/gaps/": Route({"GET": READ}, id_of="site"),
     "mqtt/sites/<int:site_id>/messages/watch/": Route({"POST": READ}, id_of="site"),
     "mqtt/sites/<int:site_id>/publish/": Route(
         {"POST": PUBLISH}, id_of="site", body={"topic": "else/where", "message": "x"}

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from apps.core.shards import queue_name, shard_of_queue
+from workers import dblimits
 from workers.runtime import Runtime, set_current
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class MqttStep(bootsteps.StartStopStep):
         # No command is taken before the lease is ours: a standby on the same queue
         # would swallow what is meant for the owner.
         queues.deselect(list(queues.consume_from))
+        dblimits.install()
         self.runtime = Runtime(
             worker.hostname,
             shards,

@@ -24,6 +24,7 @@ from workers.link import Link
 from workers.pahoclient import Publish
 from workers.retained import MANY, RetainedSnapshot
 from workers.spec import ConnectionSpec
+from workers.standing import Claim
 from workers.subscriptions import ANSWER_TIMEOUT_S, Subscriptions
 
 log = logging.getLogger(__name__)
@@ -57,8 +58,11 @@ class Snapshot:
     next_retry_at: datetime | None = None
     connected_at: datetime | None = None
     session_present: bool | None = None
+    lost_at: datetime | None = None  # the last link of this session ended
+    is_clean: bool = False  # the session is not kept while we are away
     errors: int = 0
     topics: tuple[str, ...] = ()
+    lowered_topics: tuple[str, ...] = ()  # filters granted a lower QoS than was asked
 
 
 class Host(LinkHost, Protocol):
@@ -94,12 +98,14 @@ class BrokerConnection:
         self._next_retry: datetime | None = None
         self._connected_at: datetime | None = None
         self._session_present: bool | None = None
+        self._lost_at: datetime | None = None
         self._subscriptions = Subscriptions()
         self._fight = FightDetector()
         self._is_wanted = True
         self._farewells: list[Farewell] = []
         self._retained: RetainedSnapshot | None = None
         self._waits_for_room = False
+        self._unsure_since: float | None = None  # monotonic; or of the last try
         self._final_detail = ""
 
     @property
@@ -193,11 +199,23 @@ class BrokerConnection:
         self.phase = Phase.GONE
         self._host.gone(self)
 
+    def cut(self) -> None:
+        """Close the link at once: whose its messages are by now nobody can say.
+
+        One try to come back is free, as after `suspend`.
+        """
+        if self.link is None or self.link.is_opening:
+            return
+        if self.phase in (Phase.GREETING, Phase.SUBSCRIBING, Phase.UP):
+            self._unsure_since = time.monotonic() - backoff.UNSURE_DELAY_S
+            self._fail(Fault("lost", "The worker was frozen and connects anew"))
+
     def suspend(self) -> None:
         """The inbox is full: disconnect, keep the session, come back when drained."""
         if self.phase is not Phase.UP or self.link is None:
             return
         self._end_snapshot()
+        self._lost_at = datetime.now(UTC)
         link, self.link = self.link, None
         link.disconnect()
         self._host.forget_link(link)
@@ -206,6 +224,8 @@ class BrokerConnection:
         self.phase = Phase.WAITING
         self._waits_for_room = True
         self._retry_at = time.monotonic()
+        # We left by ourselves: no other owner need be the cause, one try is free.
+        self._unsure_since = self._retry_at - backoff.UNSURE_DELAY_S
         self._report("connecting", detail="Too many messages at once; catching up")
 
     # -- time ------------------------------------------------------------------
@@ -247,17 +267,43 @@ class BrokerConnection:
             if not self._host.has_room(self.spec.connection_id):
                 return
             self._waits_for_room = False
-        self._open()
+        self._open(now)
 
     # -- opening ---------------------------------------------------------------
 
-    def _open(self) -> None:
+    def _open(self, now: float | None = None) -> None:
         if self.spec.problem:  # also at a retry: never dial with half of the settings
             self._fail(Fault("config", self.spec.problem), wait_s=backoff.MAX_DELAY_S)
+            return
+        if not self._may_dial(time.monotonic() if now is None else now):
+            self.phase = Phase.WAITING
+            self._retry_at = 0.0  # asked again at every tick
             return
         self.phase = Phase.OPENING
         self._next_retry = None
         self.link = self._host.open_link(self.spec, self, self._host.take)
+
+    def _may_dial(self, now: float) -> bool:
+        """Return whether we are the site's owner, as far as anybody can know.
+
+        With a lease that is not confirmed another worker may be connected by now. While
+        the database is away for all nobody is: then one try a minute does little harm.
+        """
+        claim = self._host.claim(self.spec.shard)
+        if claim is Claim.HELD:
+            self._unsure_since = None
+            return True
+        if self._unsure_since is None:
+            self._unsure_since = now
+            log.warning(
+                "not connecting connection_id=%d: the lease is not confirmed",
+                self.spec.connection_id,
+            )
+        is_time = now - self._unsure_since >= backoff.UNSURE_DELAY_S
+        if claim is Claim.UNASKED or not is_time:
+            return False
+        self._unsure_since = now
+        return True
 
     def link_opened(self, link: Link, error: Exception | None) -> bool:
         """The executor is done; return whether the link is to be watched."""
@@ -358,7 +404,10 @@ class BrokerConnection:
         elif not link.was_accepted:
             self._fail(fault_of_silence(link.was_silent, link.tls_alert))
         elif link.was_silent:
-            self._fail(Fault("lost", "The broker has been silent for too long"))
+            self._fail(
+                Fault("lost", "The broker has been silent for too long"),
+                unheard_s=2 * link.spec.keepalive_s,
+            )
         else:
             code = link.server_code
             said = "" if code is None else f" (the broker said 0x{code:02X})"
@@ -393,7 +442,11 @@ class BrokerConnection:
             f"session; waiting {wait_s:.0f} s",
         )
 
-    def _fail(self, fault: Fault, *, wait_s: float | None = None) -> None:
+    def _fail(
+        self, fault: Fault, *, wait_s: float | None = None, unheard_s: float = 0.0
+    ) -> None:
+        if self.phase is Phase.UP:
+            self._lost_at = datetime.now(UTC) - timedelta(seconds=unheard_s)
         self._close_link()
         self.errors += 1
         if wait_s is None:
@@ -424,6 +477,10 @@ class BrokerConnection:
     def _leave(self, old: ConnectionSpec, *, end_session: bool) -> None:
         """Part from a session, then go on with what is wanted now."""
         self._end_snapshot()
+        if end_session:
+            self._lost_at = None
+        elif self.phase is Phase.UP:
+            self._lost_at = datetime.now(UTC)
         self._next_retry = None
         if self.phase is not Phase.UP:
             self._close_link()
@@ -497,7 +554,21 @@ class BrokerConnection:
     # -- saying ----------------------------------------------------------------
 
     def _report_up(self) -> None:
-        self._report("connected")
+        lowered = self._lowered
+        detail = ""
+        if lowered:
+            detail = (
+                f"The broker sends {len(lowered)} of {len(self.spec.filters)} topics "
+                "at a lower QoS than asked, so what comes while the link is broken may "
+                f"be lost: {', '.join(lowered[:5])}"
+            )
+        self._report("connected", detail=detail)
+
+    @property
+    def _lowered(self) -> tuple[str, ...]:
+        """The filters that the broker has granted a lower QoS than we asked for."""
+        granted = self.link.lowered if self.link is not None else {}
+        return tuple(name for name, _ in self.spec.filters if name in granted)
 
     def _report(self, status: str, reason: str = "", detail: str = "") -> None:
         is_up = status == "connected"
@@ -515,7 +586,10 @@ class BrokerConnection:
                 next_retry_at=self._next_retry if status == "error" else None,
                 connected_at=self._connected_at,
                 session_present=self._session_present,
+                lost_at=self._lost_at,
+                is_clean=self.spec.clean_session,
                 errors=self.errors,
                 topics=tuple(name for name, _ in self.spec.filters) if is_up else (),
+                lowered_topics=self._lowered if is_up else (),
             )
         )

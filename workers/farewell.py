@@ -14,6 +14,7 @@ from typing import Protocol
 
 from workers.link import Link, Owner, Sink
 from workers.spec import ConnectionSpec
+from workers.standing import Claim
 
 GOODBYE_TIMEOUT_S = 1.0  # for the PUBACK of `offline`
 WIPE_TIMEOUT_S = 5.0
@@ -38,6 +39,8 @@ class LinkHost(Protocol):
         """Have a link opened in the executor; without a sink its messages are lost."""
 
     def forget_link(self, link: Link) -> None: ...
+    def claim(self, shard: int) -> Claim:
+        """Say how sure we are that a shard is ours."""
 
 
 class Farewell:
@@ -145,6 +148,9 @@ class Farewell:
             self._wipe()
 
     def _wipe(self) -> None:
+        if self._host.claim(self.spec.shard) is not Claim.HELD:
+            self._end("Somebody else may use our session by now; it is left alone")
+            return
         self.step = Step.WIPING
         self._deadline = time.monotonic() + WIPE_TIMEOUT_S
         self.link = self._host.open_link(self.spec.visiting(), self)

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 SESSION_EXPIRY_S = 86_400  # MQTT 5: how long a broker keeps our session
 RECEIVE_MAXIMUM = 2_000  # MQTT 5: unacknowledged messages at once; the inbox holds more
 MAX_PACKET_BYTES = 1_048_576 + 65_535 + 16  # payload, topic, header
-READS_AT_ONCE = 16  # of 64 KiB each, however much more there is
+READS_AT_ONCE = 4  # of 64 KiB each, about 10 ms; then it is another link's turn
 MQTT_WINDOW = 65_535  # MQTT 5 §3.2.2.3.3: without a Receive Maximum of the broker
 _PROTOCOL_ERROR = 0x82
 _KEEPALIVE_TIMEOUT = 0x8D  # also what paho calls a CONNECT that nobody answered
@@ -95,6 +95,7 @@ class Link:
         self.was_silent = False  # closed by us: no answer within the keepalive
         self.reads_at_once = READS_AT_ONCE
         self.retained_seen = 0  # retained messages since somebody set it to 0
+        self.lowered: dict[str, int] = {}  # by filter, a QoS below the one asked for
         # Topics that got a live message, while somebody wants to know.
         self.live_topics: set[bytes] | None = None
         self.peer: object = None  # the address at the other end
@@ -103,7 +104,7 @@ class Link:
         self.receive_maximum = MQTT_WINDOW  # unacknowledged messages the broker takes
         self._listener = listener
         self._sink = sink
-        self._asked: dict[int, list[str]] = {}  # filters by SUBSCRIBE
+        self._asked: dict[int, dict[str, int]] = {}  # QoS by filter, by SUBSCRIBE
         self._news: deque[Callable[[], None]] = deque()
         self._client = self._make_client()
 
@@ -195,7 +196,7 @@ class Link:
         return not self.is_closed and self._client.has_unsent
 
     def on_readable(self) -> None:
-        """Read and handle what is there, up to 1 MiB; then it is another's turn."""
+        """Read and handle what is there, up to 256 KiB; then it is another's turn."""
         self._client.reads_left = self.reads_at_once
         while True:
             self._guard(self._client.loop_read)
@@ -252,7 +253,7 @@ class Link:
             ]
         result = self._guard(lambda: self._client.subscribe(topics))
         mid = int(result[1] or 0) if result is not None else 0
-        self._asked[mid] = [name for name, _ in filters]
+        self._asked[mid] = dict(filters)
         return mid
 
     def unsubscribe(self, names: list[str]) -> None:
@@ -355,6 +356,10 @@ class Link:
             return  # an answer to nothing that we asked
         answers = dict(zip(asked, codes, strict=False))
         refused = [n for n in asked if n not in answers or answers[n].is_failure]
+        for name, code in answers.items():
+            self.lowered.pop(name, None)
+            if not code.is_failure and code.value < asked[name]:
+                self.lowered[name] = code.value
         self._news.append(lambda: self._listener.link_subscribed(self, mid, refused))
 
     def _on_publish(

@@ -46,7 +46,12 @@ class WorkerMetrics:
                 self._drops[reason if reason in self._drops else OTHER] += 1
 
     def record(
-        self, epochs: Mapping[int, int], *, inbox_messages: int, inbox_bytes: int
+        self,
+        epochs: Mapping[int, int],
+        *,
+        inbox_messages: int,
+        inbox_bytes: int,
+        spool: Mapping[str, Any],
     ) -> dict[str, Any]:
         """Return what monitoring reads (`apps.core.metrics`, `mqtt_status`)."""
         with self._lock:
@@ -55,6 +60,7 @@ class WorkerMetrics:
                 "shards": sorted(epochs),
                 "inbox_messages": inbox_messages,
                 "inbox_bytes": inbox_bytes,
+                "spool": dict(spool),
                 "drops": dict(self._drops),
                 "commits": {
                     "bounds": list(BOUNDS),

@@ -197,9 +197,11 @@ def parse_publish(data: bytes, head: int, start: int, end: int, is_v5: bool) -> 
     if qos:
         mid = int.from_bytes(data[place : place + 2], "big")
         place += 2
+    is_alias = False
     if is_v5:
         place = _after_properties(data, place, end)
-    if place > end or qos > _MAX_QOS or bool(qos) != bool(mid):
+        is_alias = topic_end == start + 2  # we offer none: whose message would it be?
+    if place > end or qos > _MAX_QOS or bool(qos) != bool(mid) or is_alias:
         message = f"malformed PUBLISH (head 0x{head:02X}, {end - start} bytes)"
         raise ValueError(message)
     topic = data[start + 2 : topic_end]

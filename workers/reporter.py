@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from celery import current_app
@@ -26,9 +26,12 @@ from apps.sites.publishing import announce
 from apps.sites.reports import Report
 from apps.telemetry.ingest import Written
 from workers.connection import Snapshot
+from workers.echo import EVERY_S as ECHO_EVERY_S
+from workers.echo import Echo
 from workers.flow import Flow
 from workers.inbox import Inboxes
 from workers.metrics import WorkerMetrics
+from workers.spools import Spools
 from workers.tail import Tail
 
 log = logging.getLogger(__name__)
@@ -46,16 +49,35 @@ class Reporter:
         self,
         owner: str,
         node: str,
+        *,
         inboxes: Inboxes,
+        spools: Spools,
         epochs: Mapping[int, int],
         metrics: WorkerMetrics,
+        echo: Echo,
+        superseded: Callable[[], None],
     ) -> None:
+        """Prepare a reporter.
+
+        Args:
+            owner: who we are in reports.
+            node: the Celery node name.
+            inboxes: where to look what is in flight.
+            spools: likewise.
+            epochs: by shard, the leases that are ours; others change it.
+            metrics: counts what happens.
+            echo: called every 30 s, here where waiting for Redis harms nobody.
+            superseded: told when somebody with a newer lease has spoken.
+        """
         self.last_turn = time.monotonic()  # read by the watchdog
         self._owner = owner
         self._node = node
         self._inboxes = inboxes
+        self._spools = spools
         self._epochs = epochs
         self._metrics = metrics
+        self._echo = echo
+        self._superseded = superseded
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stop = threading.Event()
@@ -116,6 +138,7 @@ class Reporter:
     def run(self) -> None:
         """Report until stopped, and once more then."""
         next_flush = next_round = 0.0
+        next_echo = time.monotonic() + ECHO_EVERY_S
         while not self._stop.is_set():
             now = time.monotonic()
             self.last_turn = now
@@ -126,6 +149,9 @@ class Reporter:
             if now >= next_flush:
                 self._flush()
                 next_flush = now + FLUSH_EVERY_S
+            if now >= next_echo:
+                self._echo.call(self._epochs)
+                next_echo = now + ECHO_EVERY_S
             self._wake.wait(max(0.0, min(next_flush, next_round) - time.monotonic()))
             self._wake.clear()
         self._say(self._take_unsaid(), record=True)
@@ -148,10 +174,11 @@ class Reporter:
             return
         try:
             stopped = [report for report in said if report.status == "disconnected"]
-            reports.store(report for report in said if report.status != "disconnected")
-            reports.store(stopped, ttl_s=STOPPED_TTL_S)
-            if record:
-                _send_record([report.connection_id for report in said])
+            refused = reports.store(r for r in said if r.status != "disconnected")
+            refused |= reports.store(stopped, ttl_s=STOPPED_TTL_S)
+            heard = [r.connection_id for r in said if r.connection_id not in refused]
+            if record and heard:
+                _send_record(heard)
         except (RedisError, OperationalError) as error:
             log.warning(
                 "reports not said count=%d: %s", len(said), type(error).__name__
@@ -164,6 +191,9 @@ class Reporter:
                 )
             self._stop.wait(1.0)  # not a busy loop while Redis refuses
             return
+        if refused:
+            log.warning("reports refused count=%d: a newer owner speaks", len(refused))
+            self._superseded()
         self._forget_stopped(stopped)
 
     def _forget_stopped(self, stopped: list[Report]) -> None:
@@ -193,9 +223,12 @@ class Reporter:
             connected_at=snapshot.connected_at,
             last_message_at=self._last_message.get(snapshot.connection_id),
             session_present=snapshot.session_present,
+            lost_at=snapshot.lost_at,
+            is_clean=snapshot.is_clean,
             errors=snapshot.errors,
             topics=snapshot.topics,
-            counters={"in_flight": self._in_flight(snapshot.connection_id)},
+            lowered_topics=snapshot.lowered_topics,
+            counters=self._counters(snapshot.connection_id),
             per_minute=self._per_minute(snapshot.connection_id),
         )
 
@@ -203,8 +236,11 @@ class Reporter:
         with self._lock:
             return self._flow.series(connection_id, _minute())
 
-    def _in_flight(self, connection_id: int) -> int:
-        return self._inboxes.of(connection_id).depth_of(connection_id)
+    def _counters(self, connection_id: int) -> dict[str, int]:
+        """Return what is received and not stored; `spooled` is a part of it."""
+        spooled = self._spools.depth_of(connection_id)
+        waiting = self._inboxes.of(connection_id).depth_of(connection_id)
+        return {"in_flight": waiting + spooled, "spooled": spooled}
 
     def _say_all(self) -> None:
         """Renew every report and say that this worker lives."""
@@ -220,6 +256,7 @@ class Reporter:
                     self._epochs,
                     inbox_messages=self._inboxes.depth,
                     inbox_bytes=self._inboxes.size,
+                    spool=self._spools.record(),
                 ),
             )
         except RedisError:

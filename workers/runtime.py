@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from django.conf import settings
 from django.db import connection
@@ -17,14 +17,19 @@ from apps.sites import trials
 from apps.sites.publishing import Outgoing
 from workers import identity
 from workers.discovery import Discoveries
+from workers.echo import Echo
 from workers.inbox import Inboxes
 from workers.lease import LeaseKeeper
 from workers.metrics import WorkerMetrics
 from workers.outbox import Outbox
+from workers.reach import Prober, Reach
 from workers.reporter import Reporter
 from workers.spec import ConnectionSpec, load_enabled, load_spec, load_tried_spec
+from workers.spools import Spools
 from workers.supervisor import Supervisor
 from workers.trial import Trial
+from workers.tuning import tune
+from workers.watchdog import Watchdog
 from workers.writer import Context, Writer
 
 log = logging.getLogger(__name__)
@@ -35,9 +40,9 @@ WRITER_THREAD = "mqtt-writer"
 DISCOVERY_THREAD = "mqtt-discovery"
 NETWORK_THREAD = "mqtt-network"
 OUTBOX_THREAD = "mqtt-outbox"
-WATCH_EVERY_S = 5.0
-STUCK_AFTER_S = 60.0  # a turn of the reporter waits for Redis 10 s at the most
-BROKEN = 70  # EX_SOFTWARE: the process manager starts the worker again
+REPORTER_THREAD = "mqtt-reporter"
+LEASES_THREAD = "mqtt-leases"
+PROBER_THREAD = "mqtt-prober"
 
 
 class Runtime:
@@ -67,6 +72,8 @@ class Runtime:
         self._is_stopping = False
         self._threads: list[threading.Thread] = []
         self.inboxes = Inboxes(WRITERS)
+        self.spools = Spools.of(node, WRITERS)
+        self.prober = Prober()
         self.keeper = LeaseKeeper(
             self.owner,
             shards,
@@ -76,10 +83,20 @@ class Runtime:
         )
         epochs = self.keeper.epochs
         metrics = WorkerMetrics()
-        self.reporter = Reporter(self.owner, node, self.inboxes, epochs, metrics)
+        self.echo = Echo(self.owner)
+        self.reporter = Reporter(
+            self.owner,
+            node,
+            inboxes=self.inboxes,
+            spools=self.spools,
+            epochs=epochs,
+            metrics=metrics,
+            echo=self.echo,
+            superseded=self.keeper.look,
+        )
         self.outbox = Outbox(epochs, self._send)
         self.supervisor = Supervisor(
-            self.inboxes, self.reporter.report, self.outbox.settle
+            self.inboxes, self.reporter.report, self.outbox.settle, self.keeper
         )
         self.discoveries = Discoveries(self.supervisor)
         self._contexts: dict[int, Context] = {}
@@ -93,59 +110,55 @@ class Runtime:
                 fenced=self.keeper.was_fenced,
                 timed=metrics.committed_after,
                 shown=self.reporter.tail.offer,
+                spool=spool,
+                reach=Reach(self.prober),
+                standing=self.keeper,
+                is_over=self.supervisor.is_over,
+                is_void=self.supervisor.is_void,
             )
-            for inbox in self.inboxes.each
+            for inbox, spool in zip(self.inboxes.each, self.spools.each, strict=True)
         ]
+        self._watchdog = Watchdog(
+            {
+                NETWORK_THREAD: lambda: self.supervisor.last_turn,
+                REPORTER_THREAD: lambda: self.reporter.last_turn,
+                LEASES_THREAD: lambda: self.keeper.turns,
+                PROBER_THREAD: lambda: self.prober.turns,
+                **{
+                    f"{WRITER_THREAD}-{n}": partial(getattr, writer, "turns")
+                    for n, writer in enumerate(self.writers)
+                },
+            },
+            self.echo.deaf,
+            is_over=lambda: self._is_stopping,
+        )
 
     # -- start and stop --------------------------------------------------------
 
     def start(self) -> None:
+        tune()
         log.info("worker owner=%s host=%s", self.owner, socket.gethostname())
         for name, run in (
             *((WRITER_THREAD, writer.run) for writer in self.writers),
-            ("mqtt-reporter", self.reporter.run),
+            (REPORTER_THREAD, self.reporter.run),
             (NETWORK_THREAD, self.supervisor.run),
             (OUTBOX_THREAD, self.outbox.run),
-            ("mqtt-leases", self.keeper.run),
+            (LEASES_THREAD, self.keeper.run),
             (DISCOVERY_THREAD, self.discoveries.run),
-            ("mqtt-watchdog", self._watch),
+            (PROBER_THREAD, self.prober.run),
+            ("mqtt-watchdog", self._watchdog.run),
         ):
-            thread = threading.Thread(target=self._watched, args=(name, run), name=name)
+            thread = threading.Thread(
+                target=self._watchdog.guard, args=(name, run), name=name
+            )
             thread.daemon = True
             self._threads.append(thread)
             thread.start()
 
-    def _watched(self, name: str, run: Callable[[], None]) -> None:
-        """End the process when a thread dies: half a worker is worse than none."""
-        try:
-            run()
-        except BaseException:
-            log.critical("thread died name=%s; ending the process", name, exc_info=True)
-            os._exit(BROKEN)
-
-    def _watch(self) -> None:
-        """End the process when a thread that never waits for long is stuck.
-
-        Not the writers and the keeper: a database that is frozen holds them, and a new
-        process would fare no better.
-        """
-        while not self._is_stopping:
-            asleep_since = time.monotonic()
-            time.sleep(WATCH_EVERY_S)
-            now = time.monotonic()
-            if now - asleep_since > 2 * WATCH_EVERY_S:
-                continue  # the whole process was frozen, and every thread with it
-            for name, watched in (
-                ("mqtt-network", self.supervisor),
-                ("mqtt-reporter", self.reporter),
-            ):
-                if now - watched.last_turn > STUCK_AFTER_S:
-                    log.critical("thread stuck name=%s; ending the process", name)
-                    os._exit(BROKEN)
-
     def begin_drain(self) -> None:
         """Take no more commands and messages; quick, and safe to repeat."""
         self._is_stopping = True
+        self._watchdog.stop()
         self.outbox.drain()
         self.supervisor.drain()
         self.discoveries.drain()
@@ -160,6 +173,7 @@ class Runtime:
         self._join(WRITER_THREAD, timeout_s * 0.6)
         for writer in self.writers:
             writer.give_up()
+        self.prober.stop()
         left = self.inboxes.depth
         is_clean = self.supervisor.stop(max(0.5, deadline - time.monotonic()))
         self._join(NETWORK_THREAD, 0.5)  # its last words are for the outbox
@@ -167,16 +181,17 @@ class Runtime:
         self._join(OUTBOX_THREAD, max(0.5, deadline - time.monotonic() - 1.0))
         self._join(DISCOVERY_THREAD, max(0.2, deadline - time.monotonic() - 1.0))
         self.reporter.stop()
-        self._join("mqtt-reporter", max(0.5, deadline - time.monotonic()))
+        self._join(REPORTER_THREAD, max(0.5, deadline - time.monotonic()))
         self.keeper.stop()
-        self._join("mqtt-leases", 1.0)
+        self._join(LEASES_THREAD, 1.0)
         self.keeper.release()
         connection.close()
         log.info(
-            "stopped after %.2f s goodbyes=%s unstored=%d",
+            "stopped after %.2f s goodbyes=%s unstored=%d spooled=%d",
             time.monotonic() - started,
             "all" if is_clean else "some missing",
             left,
+            self.spools.depth,
         )
 
     def _join(self, name: str, timeout_s: float) -> None:
@@ -240,14 +255,14 @@ class Runtime:
             self._trials.release()
 
     def _connect(self, spec: ConnectionSpec) -> None:
-        self._contexts[spec.connection_id] = Context(spec.code, spec.zone)
+        self._contexts[spec.connection_id] = Context(
+            spec.code, spec.zone, is_redelivered=not spec.clean_session
+        )
         self.supervisor.ensure(spec)
 
     # -- leases (on the keeper's thread) ---------------------------------------
 
     def _gained(self, shard: int, epoch: int) -> None:
-        for writer in self.writers:
-            writer.forget_connections()
         specs = load_enabled({shard})
         log.info(
             "shard taken shard=%d epoch=%d connections=%d", shard, epoch, len(specs)
@@ -270,6 +285,7 @@ class Runtime:
             "leases": {str(k): v for k, v in sorted(self.keeper.epochs.items())},
             "connections": self.supervisor.summary(),
             "inbox": self.inboxes.depth,
+            "spool": self.spools.record(),
             "instance_id": settings.MQTT_INSTANCE_ID,
         }
 

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol
 
 from apps.sites.publishing import Outgoing, Settled
@@ -24,6 +25,8 @@ from workers.outbox import Flights
 from workers.pahoclient import Publish
 from workers.poll import READ, LinkPoll
 from workers.spec import ConnectionSpec
+from workers.standing import Claim, Standing, Unquestioned
+from workers.wake import Wake
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +57,11 @@ class Supervisor:
         inboxes: Inboxes,
         report: Callable[[Snapshot], None],
         settled: Callable[[Settled], None],
+        standing: Standing | None = None,
     ) -> None:
+        self._standing = standing or Unquestioned()
+        self._wake = Wake(self._standing)
+        self._held_acks: deque[dict[tuple[int, int], list[int]]] = deque()
         self._flights = Flights(settled)
         self._inboxes = inboxes
         self._report = report
@@ -64,6 +71,7 @@ class Supervisor:
         self._mail: deque[Callable[[], None]] = deque()
         self._openers = ThreadPoolExecutor(OPENERS, thread_name_prefix="mqtt-open")
         self._sessions = 0
+        self._void: dict[int, int] = {}  # by shard: its last session before it was lost
         self._is_draining = False
         self._is_stopping = False
         self._all_gone: threading.Event | None = None
@@ -101,8 +109,17 @@ class Supervisor:
         self.post(lambda: self._admit(guest))
 
     def abandon(self, shard: int) -> None:
-        """Let go of all connections of a shard at once."""
+        """Let go of all connections of a shard at once, and of what they brought."""
+        self._void[shard] = self._sessions
         self.post(lambda: self._abandon(shard))
+
+    def is_void(self, message: Message) -> bool:
+        """Return whether a message came before its shard was lost; for any thread.
+
+        The next owner gets it again, or has had it, also if we are that next owner: we
+        were frozen, say, and read now what has been in a socket since.
+        """
+        return message.session <= self._void.get(message.shard, 0)
 
     def acknowledge(self, committed: Iterable[Message]) -> None:
         """Send the PUBACKs of what is durable, unless its session is over."""
@@ -113,6 +130,17 @@ class Supervisor:
                 by_link.setdefault(key, []).append(message.mid)
         if by_link:
             self.post(lambda: self._acknowledge(by_link))
+
+    def is_over(self, message: Message) -> bool:
+        """Return whether the session that a message came in has ended.
+
+        For any thread: what has ended stays so.
+        """
+        connection = self._connections.get(message.connection_id)
+        return connection is None or all(
+            link.session != message.session or link.is_closed
+            for link in connection.links
+        )
 
     def drain(self) -> None:
         """Take no more messages; what comes is not acknowledged and comes again."""
@@ -141,9 +169,19 @@ class Supervisor:
         """Turn until stopped. Whatever a connection raises costs only itself."""
         next_tick = time.monotonic()
         while not self._is_stopping:
-            for link, mask in self._poll.wait(self._patience(next_tick)):
-                self._serve(link, mask)
-            self._read_mail()
+            ready = self._poll.wait(self._patience(next_tick))
+            is_sure = self._wake.mark()
+            self._read_mail()  # first: it may be that a shard was lost
+            if not is_sure:
+                self.last_turn = time.monotonic()
+                time.sleep(RELIEF_S)
+                continue
+            if self._wake.has_just_looked():
+                self._cut_unsure()
+            for link, mask in ready:
+                if self._wake.mark():
+                    self._serve(link, mask)
+            self._free_acks()
             self._relieve_inbox()
             self.last_turn = time.monotonic()
             self._flights.look(self.last_turn)
@@ -155,9 +193,16 @@ class Supervisor:
         self._flights.give_up()
         self._poll.close()
 
+    def _cut_unsure(self) -> None:
+        """After a freeze, read nothing from links that may be another's by now."""
+        for connection in list(self._connections.values()):
+            if self._standing.claim(connection.spec.shard) is not Claim.HELD:
+                connection.cut()
+
     def _patience(self, next_tick: float) -> float:
         until_tick = max(0.0, next_tick - time.monotonic())
-        return min(until_tick, RELIEF_S) if self._poll.paused() else until_tick
+        is_busy = bool(self._poll.paused() or self._held_acks)
+        return min(until_tick, RELIEF_S) if is_busy else until_tick
 
     def _read_mail(self) -> None:
         for _ in range(len(self._mail)):
@@ -286,7 +331,17 @@ class Supervisor:
                 connection.abandon()
                 self._after(connection)
 
+    def _free_acks(self) -> None:
+        """Have PUBACKs sent that were held; after an `abandon`, which came first."""
+        while self._held_acks and not self._standing.is_in_doubt:
+            held = self._held_acks.popleft()
+            self.post(partial(self._acknowledge, held))
+
     def _acknowledge(self, by_link: dict[tuple[int, int], list[int]]) -> None:
+        if self._standing.is_in_doubt:  # we were frozen: first look whose they are
+            self._held_acks.append(by_link)
+            self._standing.look()
+            return
         for (connection_id, session), mids in by_link.items():
             connection = self._connections.get(connection_id)
             for link in connection.links if connection else ():
@@ -344,6 +399,12 @@ class Supervisor:
 
     def forget_link(self, link: Link) -> None:
         self._poll.remove(link)
+
+    def claim(self, shard: int) -> Claim:
+        claim = self._standing.claim(shard)
+        if claim is Claim.UNASKED:
+            self._standing.look()
+        return claim
 
     def gone(self, connection: BrokerConnection) -> None:
         if self._connections.get(connection.spec.connection_id) is connection:

@@ -63,6 +63,14 @@ def test_connection(trial_id: int) -> None:
     runtime.test(trial_id)
 
 
+@shared_task(name="workers.tasks.echo", ignore_result=True)
+def echo(shard: int, owner: str) -> None:
+    """Come back to the worker that has sent this to see whether tasks arrive."""
+    runtime = current()
+    if runtime is not None:
+        runtime.echo.heard(shard, owner)
+
+
 def _hand_over(site_id: int) -> None:
     runtime = current()
     if runtime is None:

@@ -192,6 +192,7 @@ def _of_workers(workers: list[Vitals]) -> Iterator[Metric]:
     started = gauge("worker_start_time_seconds", "When a worker started.", ["node"])
     messages = gauge("inbox_messages", "Received and not stored yet.", ["node"])
     size = gauge("inbox_bytes", "Memory that these take.", ["node"])
+    spools = _of_spools(workers)
     drops = Metric(
         PREFIX + "connection_drops",
         "Connections that were up and broke, by reason, since the worker's start.",
@@ -212,7 +213,38 @@ def _of_workers(workers: list[Vitals]) -> Iterator[Metric]:
             drops.add_sample(PREFIX + "connection_drops_total", labels, float(count))
         if "commits" in said:
             commits.add_metric([node], *_histogram(said["commits"]))
-    yield from (started, messages, size, drops, commits)
+    yield from (started, messages, size, *spools, drops, commits)
+
+
+def _of_spools(workers: list[Vitals]) -> Iterator[Metric]:
+    """Yield what workers keep on disk while PostgreSQL is away."""
+    for name, key, text in (
+        ("spool_messages", "messages", "Acknowledged, on disk, not in PostgreSQL yet."),
+        ("spool_bytes", "bytes", "Topics and payloads of these."),
+        ("spool_oldest_seconds", "oldest_s", "Age of the oldest of these; 0: none."),
+        ("spool_full", "full", "1 while a worker has no room for more on its disk."),
+        ("spool_damaged_files", "damaged", "Set aside since the worker's start."),
+    ):
+        metric = gauge(name, text, ["node"])
+        for worker in workers:
+            metric.add_metric([worker.node], float(_spool(worker).get(key, 0)))
+        yield metric
+    for name, key, text in (
+        ("spool_kept", "kept", "Messages put on disk, since the worker's start."),
+        ("spool_drained", "drained", "Messages stored from disk, likewise."),
+    ):
+        counted = Metric(PREFIX + name, text, "counter")
+        for worker in workers:
+            counted.add_sample(
+                f"{PREFIX}{name}_total",
+                {"node": worker.node},
+                float(_spool(worker).get(key, 0)),
+            )
+        yield counted
+
+
+def _spool(worker: Vitals) -> dict[str, float]:
+    return dict(worker.said.get("spool", {}))
 
 
 def _histogram(

@@ -57,22 +57,24 @@ class LeaseState:
 
 
 def take(
-    shard: int, owner: str, *, instead_of: str = "", ttl_s: float = LEASE_TTL_S
+    shard: int, owner: str, *, instead_of: str = "", ttl_s: float | None = None
 ) -> int | None:
     """Return the new epoch if the shard was free or expired, else None.
 
     `instead_of` names an owner who is known to be dead and need not be waited for.
     """
+    lives_s = LEASE_TTL_S if ttl_s is None else ttl_s
     with connection.cursor() as cursor:
-        cursor.execute(_TAKE, [shard, owner, ttl_s, instead_of])
+        cursor.execute(_TAKE, [shard, owner, lives_s, instead_of])
         row = cursor.fetchone()
     return int(row[0]) if row else None
 
 
-def renew(shard: int, owner: str, epoch: int, *, ttl_s: float = LEASE_TTL_S) -> bool:
+def renew(shard: int, owner: str, epoch: int, *, ttl_s: float | None = None) -> bool:
     """Return False if somebody else has taken the shard since."""
+    lives_s = LEASE_TTL_S if ttl_s is None else ttl_s
     with connection.cursor() as cursor:
-        cursor.execute(_RENEW, [ttl_s, shard, owner, epoch])
+        cursor.execute(_RENEW, [lives_s, shard, owner, epoch])
         return bool(cursor.rowcount == 1)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
+from django.utils import timezone
 
 from apps.core import vitals
 from apps.core.parsing import iso_z
@@ -18,6 +21,7 @@ from apps.sites.models import Site, Status
 from apps.sites.selectors import ConnectionStatus, connection_statuses
 
 HEALTHY, UNHEALTHY, UNKNOWN = 0, 1, 2  # exit codes
+GAP_IS_NEWS = timedelta(days=1)
 
 _LEASES = """
 SELECT shard, owner, epoch, expires_at > clock_timestamp(),
@@ -45,6 +49,9 @@ class Worker:
     shards: tuple[int, ...]
     is_alive: bool
     inbox: int | None
+    spooled: int | None = None  # acknowledged, and on its disk
+    spool_oldest_s: float = 0.0
+    is_spool_full: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,7 @@ class Overview:
                     "shards": list(one.shards),
                     "alive": one.is_alive,
                     "inbox": one.inbox,
+                    "spooled": one.spooled,
                 }
                 for one in self.workers
             ],
@@ -106,6 +114,8 @@ def overview(site: Site | None = None) -> Overview:
     age, warnings = _pulse()
     if workers is None:
         warnings = ["Redis is away: workers are unknown, the rest is the database's"]
+    warnings += on_disk(workers or ())
+    warnings += doubts(found, timezone.now())
     return Overview(
         connections=tuple(found),
         leases=tuple(held),
@@ -125,6 +135,39 @@ def troubles(found: list[ConnectionStatus], held: list[Lease]) -> list[str]:
         if one.is_enabled and one.status != Status.CONNECTED:
             reason = f" ({one.reason})" if one.reason else ""
             lines.append(f"{one.site_code} is not connected: {one.status}{reason}")
+    return lines
+
+
+def doubts(found: list[ConnectionStatus], now: datetime) -> list[str]:
+    """Return what people should know of messages, a line each. Pure."""
+    lines = []
+    for one in found:
+        gap, unexplained = one.last_gap, one.counters.get("unexplained", 0)
+        if unexplained:
+            lines.append(f"{one.site_code}: {unexplained:,} messages are unexplained")
+        if gap is not None and now - gap.ended_at < GAP_IS_NEWS:
+            detail = f" ({gap.detail})" if gap.detail else ""
+            lines.append(
+                f"{one.site_code} may miss messages from {iso_z(gap.began_at)} to "
+                f"{iso_z(gap.ended_at)}: {gap.cause}{detail}"
+            )
+    return lines
+
+
+def on_disk(workers: Iterable[Worker]) -> list[str]:
+    """Return whose messages wait on a disk for PostgreSQL, a line each. Pure."""
+    lines = []
+    for one in workers:
+        if one.spooled:
+            lines.append(
+                f"{one.node} keeps {one.spooled:,} messages on its disk since "
+                f"{one.spool_oldest_s:.0f} s: PostgreSQL does not take them, or did not"
+            )
+        if one.is_spool_full:
+            lines.append(
+                f"{one.node} has no room for messages on its disk: it acknowledges "
+                "none that PostgreSQL does not take"
+            )
     return lines
 
 
@@ -150,9 +193,13 @@ def _workers() -> tuple[Worker, ...] | None:
             shards=tuple(sorted(int(shard) for shard in one.said.get("shards", ()))),
             is_alive=one.is_alive,
             inbox=one.said.get("inbox_messages"),
+            spooled=spool.get("messages"),
+            spool_oldest_s=float(spool.get("oldest_s", 0.0)),
+            is_spool_full=bool(spool.get("full")),
         )
         for one in known
         if one.kind == vitals.WORKER
+        for spool in [one.said.get("spool", {})]
     )
 
 
@@ -173,6 +220,7 @@ def _connection_json(one: ConnectionStatus) -> dict[str, Any]:
         for name in ("status_changed_at", "next_retry_at", "last_message_at")
         for moment in [getattr(one, name)]
     }
+    gap = one.last_gap
     return {
         "site_id": one.site_id,
         "site": one.site_name,
@@ -187,4 +235,12 @@ def _connection_json(one: ConnectionStatus) -> dict[str, Any]:
         "retry_count": one.retry_count,
         **times,
         "counters": one.counters,
+        "last_gap": None
+        if gap is None
+        else {
+            "began_at": iso_z(gap.began_at),
+            "ended_at": iso_z(gap.ended_at),
+            "cause": gap.cause,
+            "detail": gap.detail,
+        },
     }

@@ -9,15 +9,40 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from apps.core.redis import RedisError, client, report_key
 
 log = logging.getLogger(__name__)
 
 REPORT_TTL_S = 20  # renewed every 5 s; four missed renewals mean that nobody reports
+STORE_AT_ONCE = 200  # Redis answers nobody else meanwhile
+
+# An owner that was frozen, or cut off from PostgreSQL alone, may go on talking while a
+# newer one reports: what says a lower epoch than what lies there is refused. Compared
+# by Redis itself, since between a look and a write the newer one may speak.
+_STORE = """
+local refused = {}
+for place, key in ipairs(KEYS) do
+  local known = redis.call('GET', key)
+  local is_read, report = pcall(cjson.decode, known or '')
+  local is_newer = is_read and type(report) == 'table'
+    and type(report.epoch) == 'number'
+    and report.epoch > tonumber(ARGV[2 * place])
+  if is_newer then
+    refused[#refused + 1] = place
+  else
+    redis.call('SET', key, ARGV[2 * place + 1], 'EX', ARGV[1])
+  end
+end
+return refused
+"""
+
+
+_MOMENTS = ("at", "next_retry_at", "connected_at", "last_message_at", "lost_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +50,11 @@ class Report:
     """Observed state of one connection.
 
     `generation` is the one the worker obeys, (`epoch`, `seq`) order all reports of a
-    connection, times are aware UTC. `per_minute` counts the messages of the last whole
-    minutes, the newest last, for as long as this worker has known the connection.
+    connection, times are aware UTC. `lowered_topics` are the filters that the broker
+    has granted a lower QoS than we asked for. `lost_at`: when the last link of this
+    session ended; None if this worker knows of none. `is_clean`: nothing is kept for us
+    while we are away. `per_minute` counts the messages of the last whole minutes, the
+    newest last, for as long as this worker has known the connection.
     """
 
     connection_id: int
@@ -46,8 +74,11 @@ class Report:
     connected_at: datetime | None = None
     last_message_at: datetime | None = None
     session_present: bool | None = None
+    lost_at: datetime | None = None
+    is_clean: bool = False
     errors: int = 0
     topics: tuple[str, ...] = ()
+    lowered_topics: tuple[str, ...] = ()
     counters: dict[str, int] = field(default_factory=dict)
     per_minute: tuple[int, ...] = ()
 
@@ -57,21 +88,36 @@ class Report:
     @classmethod
     def from_json(cls, text: str) -> Report:
         """Return the report; raises ValueError, TypeError or KeyError if it is none."""
-        fields = json.loads(text)
-        for name in ("at", "next_retry_at", "connected_at", "last_message_at"):
-            if fields[name] is not None:
+        fields = dict(json.loads(text))
+        for name in _MOMENTS:
+            if fields.get(name) is not None:
                 fields[name] = datetime.fromisoformat(fields[name])
-        for name in ("topics", "per_minute"):
+        for name in ("topics", "lowered_topics", "per_minute"):
             fields[name] = tuple(fields.get(name, ()))
-        return cls(**fields)
+        # A worker may be newer than who reads: during an upgrade.
+        known = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{name: fields[name] for name in fields if name in known})
 
 
-def store(reports: Iterable[Report], *, ttl_s: int = REPORT_TTL_S) -> None:
-    """Write reports in one round trip; raises `RedisError` when Redis is away."""
-    pipeline = client().pipeline(transaction=False)
-    for report in reports:
-        pipeline.set(report_key(report.connection_id), report.to_json(), ex=ttl_s)
-    pipeline.execute()
+def store(reports: Iterable[Report], *, ttl_s: int = REPORT_TTL_S) -> set[int]:
+    """Write reports; return the connections of which a newer owner has spoken.
+
+    Raises:
+        RedisError: Redis is away; some may be written.
+    """
+    given = list(reports)
+    refused: set[int] = set()
+    for start in range(0, len(given), STORE_AT_ONCE):
+        some = given[start : start + STORE_AT_ONCE]
+        refused |= _store(some, ttl_s)
+    return refused
+
+
+def _store(reports: Sequence[Report], ttl_s: int) -> set[int]:
+    keys = [report_key(report.connection_id) for report in reports]
+    values = [part for each in reports for part in (each.epoch, each.to_json())]
+    places: Any = client().eval(_STORE, len(keys), *keys, ttl_s, *values)
+    return {reports[place - 1].connection_id for place in places}
 
 
 def load(connection_ids: Iterable[int]) -> dict[int, Report]:

@@ -94,7 +94,8 @@ def _want(site: Site, *, is_enabled: bool) -> MqttConnection:
         bump_generation(connection)
         status = _status_while_waiting(connection, is_enabled=is_enabled)
         connection.is_enabled = is_enabled
-        change_status(connection, status=status, also=["is_enabled"])
+        connection.away_since = None  # what was missed since is no surprise
+        change_status(connection, status=status, also=["is_enabled", "away_since"])
         transaction.on_commit(lambda: apply_desired(site.pk, is_enabled=is_enabled))
     return connection
 

@@ -32,6 +32,7 @@ class Standing:
     status_changed_at: datetime
     last_connected_at: datetime | None
     last_message_at: datetime | None
+    in_flight: int = 0  # messages that came in and are not stored yet
 
 
 def standings(
@@ -95,4 +96,5 @@ def _standing_of(
             stats.last_message_at if stats else None,
             report.last_message_at if report else None,
         ),
+        in_flight=report.counters.get("in_flight", 0) if report else 0,
     )

@@ -46,7 +46,7 @@ def lines(overview: Overview, *, now: datetime) -> Iterator[Line]:
     yield "", False
     if overview.workers is not None:
         yield from table(
-            ("WORKER", "SHARDS", "ALIVE", ">INBOX"),
+            ("WORKER", "SHARDS", "ALIVE", ">INBOX", ">DISK"),
             [_worker(one) for one in overview.workers],
             [not one.is_alive for one in overview.workers],
             empty="no worker has spoken in the last hour",
@@ -116,9 +116,9 @@ def _connection(one: ConnectionStatus, *, now: datetime) -> list[str]:
 
 def _worker(one: Worker) -> list[str]:
     shards = ",".join(str(shard) for shard in one.shards)
-    inbox = "-" if one.inbox is None else f"{one.inbox:,}"
     standby = "standby" if one.is_alive else "-"
-    return [one.node, shards or standby, "yes" if one.is_alive else "NO", inbox]
+    counts = ["-" if n is None else f"{n:,}" for n in (one.inbox, one.spooled)]
+    return [one.node, shards or standby, "yes" if one.is_alive else "NO", *counts]
 
 
 def _lease(one: Lease) -> list[str]:

@@ -13,6 +13,7 @@ from workers.farewell import Farewell
 from workers.link import Link, Owner, Sink
 from workers.pahoclient import Publish
 from workers.spec import ConnectionSpec
+from workers.standing import Claim
 
 SPEC = ConnectionSpec(
     connection_id=7,
@@ -55,6 +56,7 @@ class FakeLink:
         self.retained_seen = 0
         self.reads_at_once = 16
         self.live_topics: set[bytes] | None = None
+        self.lowered: dict[str, int] = {}
         self.is_opening = True
         self.is_closed = False
         self.was_accepted = False
@@ -114,6 +116,7 @@ class Stage:
         self.is_gone = False
         self.room = True
         self.broker_is_up = True
+        self.standing = Claim.HELD
         self.connection = BrokerConnection(self, a_spec(**but))
 
     # -- Host ------------------------------------------------------------------
@@ -141,6 +144,9 @@ class Stage:
 
     def gone(self, connection: BrokerConnection) -> None:
         self.is_gone = True
+
+    def claim(self, shard: int) -> Claim:
+        return self.standing
 
     def report(self, snapshot: Snapshot) -> None:
         self.snapshots.append(snapshot)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 import pytest
 
 from workers.connection import Phase
+from workers.standing import Claim
 from workers.tests.fakes import Stage, a_spec
 
 
@@ -196,3 +198,176 @@ def test_a_client_certificate_refused_after_the_handshake_is_a_fault_of_tls():
 
     assert (stage.last.status, stage.last.reason) == ("error", "tls")
     assert "certificate required" in stage.last.detail
+
+
+# -- a lease that is not confirmed ---------------------------------------------
+
+
+def unsure(claim: Claim = Claim.UNSURE) -> Stage:
+    """Return a site that was connected when the database went away."""
+    stage = Stage().connect()
+    stage.standing = claim
+    return stage
+
+
+def test_a_link_is_kept_while_the_database_is_away():
+    stage = unsure()
+
+    stage.later(1_000)
+
+    assert stage.last.status == "connected"
+    assert not stage.link.is_closed
+
+
+@pytest.mark.parametrize("code", [None, 0x8E])
+def test_who_was_evicted_connects_only_when_the_lease_is_confirmed(code: int | None):
+    stage = unsure()
+
+    lose(stage, age_s=100, code=code)
+    stage.later(7)
+    stage.later(30)
+    assert len(stage.links) == 1
+    assert (stage.last.status, stage.last.reason) == ("error", "lost")
+
+    stage.standing = Claim.HELD
+    stage.later(31)
+    assert len(stage.links) == 2
+
+
+def test_while_the_database_is_away_one_try_a_minute_is_made():
+    stage = unsure()
+    lose(stage, age_s=100)
+
+    for second in range(7, 187):
+        stage.later(second)
+        if not stage.link.is_closed and stage.link.is_opening:
+            stage.opened(ConnectionRefusedError())
+
+    assert len(stage.links) == 1 + 2
+
+
+def test_who_was_frozen_never_connects_before_somebody_has_looked():
+    stage = unsure(Claim.UNASKED)
+    lose(stage, age_s=100)
+
+    stage.later(10_000)
+
+    assert len(stage.links) == 1
+
+
+def test_who_left_because_of_a_full_inbox_comes_back_at_once():
+    stage = unsure()
+
+    stage.connection.suspend()
+    stage.later(1)
+
+    assert len(stage.links) == 2
+
+
+def test_a_session_is_not_ended_while_another_worker_may_use_it():
+    stage = unsure()
+
+    stage.connection.drop(2)
+    stage.published(3)  # `offline`
+
+    assert len(stage.links) == 1
+    assert stage.is_gone
+    assert "left alone" in stage.last.detail
+
+
+# -- what the broker grants ----------------------------------------------------
+
+
+def test_a_topic_at_a_lower_qos_is_connected_with_a_warning():
+    stage = Stage()
+    stage.connection.start()
+    stage.opened()
+    stage.accepted()
+    stage.link.lowered = {a_spec().filters[1][0]: 0, "of/nobody": 0}
+    stage.subscribed()
+
+    assert stage.last.status == "connected"
+    assert stage.last.reason == ""
+    assert stage.last.lowered_topics == (a_spec().filters[1][0],)
+    assert "1 of 2 topics" in stage.last.detail
+
+
+# -- since when ------------------------------------------------------------------
+
+
+def ago_s(moment: datetime | None) -> float:
+    assert moment is not None
+    return (datetime.now(UTC) - moment).total_seconds()
+
+
+def test_a_link_that_never_was_lost_nothing():
+    stage = Stage().connect()
+
+    assert stage.last.lost_at is None
+
+
+def test_the_time_of_the_loss_is_told_until_the_next_one():
+    stage = Stage().connect()
+
+    lose(stage, age_s=100)
+    lost_at = stage.last.lost_at
+    stage.later(7)
+    stage.come_up()
+
+    assert 0 <= ago_s(lost_at) < 60
+    assert (stage.last.status, stage.last.lost_at) == ("connected", lost_at)
+
+
+def test_a_try_that_fails_is_no_new_loss():
+    stage = Stage().connect()
+    lose(stage, age_s=100)
+    lost_at = stage.last.lost_at
+
+    stage.later(7)
+    stage.closed()
+
+    assert stage.last.status == "error"
+    assert stage.last.lost_at == lost_at
+
+
+def test_a_silent_link_was_lost_before_we_noticed():
+    stage = Stage().connect()
+    stage.link.was_silent = True
+
+    lose(stage, age_s=100)
+
+    assert 30 <= ago_s(stage.last.lost_at) < 90
+
+
+def test_leaving_by_ourselves_is_an_absence_too():
+    stage = Stage().connect()
+
+    stage.connection.suspend()
+
+    assert 0 <= ago_s(stage.last.lost_at) < 60
+
+
+def test_another_broker_owes_us_nothing():
+    stage = Stage().connect()
+    lose(stage, age_s=100)
+
+    stage.connection.obey(a_spec(generation=2, host="other.example.com"))
+    stage.come_up()
+
+    assert (stage.last.status, stage.last.lost_at) == ("connected", None)
+
+
+def test_other_settings_of_the_same_session_are_a_short_absence():
+    stage = Stage().connect()
+
+    stage.connection.obey(a_spec(generation=2, keepalive_s=30))
+    stage.published(3)  # the farewell to the old link
+    stage.come_up()
+
+    assert stage.last.status == "connected"
+    assert 0 <= ago_s(stage.last.lost_at) < 60
+
+
+def test_a_clean_session_says_so():
+    assert Stage(clean_session=True).connect().last.is_clean
+    assert not Stage().connect().last.is_clean

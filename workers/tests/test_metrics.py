@@ -45,6 +45,6 @@ def test_drops_are_counted_by_reasons_that_nobody_can_invent():
     for reason in ("lost", "lost", "made/up/topic"):
         metrics.reported(up, snapshot("error", reason))
 
-    drops = metrics.record({}, inbox_messages=0, inbox_bytes=0)["drops"]
+    drops = metrics.record({}, inbox_messages=0, inbox_bytes=0, spool={})["drops"]
     assert (drops["lost"], drops["other"]) == (2, 1)
     assert "made/up/topic" not in drops

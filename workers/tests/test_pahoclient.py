@@ -104,7 +104,7 @@ def test_what_is_said_after_acknowledgements_stays_behind_them():
     assert kinds == [PUBACK, 0x30, PUBACK]
 
 
-def test_a_flood_is_read_a_mebibyte_at_a_time():
+def test_a_flood_is_read_256_kilobytes_at_a_time():
     """Else one site's storm would keep the loop from all the others."""
     one = publish(TOPIC, b"x" * 1_000)
     with wired() as pair:
@@ -126,7 +126,7 @@ def test_a_flood_is_read_a_mebibyte_at_a_time():
         pair.link.on_readable()
         read_at_once = len(pair.heard.messages) * len(one)
 
-        assert 0 < read_at_once <= 1_200_000
+        assert 0 < read_at_once <= 300_000
         assert len(pair.messages(3_000)) == 3_000
 
 

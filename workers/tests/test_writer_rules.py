@@ -14,6 +14,9 @@ from apps.telemetry.models import QuarantinedMessage, Reading
 from apps.telemetry.replay import replay
 from apps.telemetry.tests.batches import Feed
 from workers.inbox import Inbox
+from workers.reach import Prober, Reach
+from workers.spool import Spool
+from workers.standing import Unquestioned
 from workers.writer import Context, Writer
 
 WITHIN_S = 20.0  # two seconds by rights; the machine may be busy
@@ -28,7 +31,9 @@ def wait_for(count: int, model: type[Reading | QuarantinedMessage]) -> float:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_mapping_is_used_without_a_restart_and_a_replay_adds_the_rest(north):
+def test_a_mapping_is_used_without_a_restart_and_a_replay_adds_the_rest(
+    north, tmp_path
+):
     feed, inbox = Feed(north), Inbox()
     topic = f"{north.code}/datalogger/monstro/15/data".encode()
     writer = Writer(
@@ -40,6 +45,11 @@ def test_a_mapping_is_used_without_a_restart_and_a_replay_adds_the_rest(north):
         fenced=lambda _: None,
         timed=lambda _: None,
         shown=lambda _: None,
+        spool=Spool(tmp_path, "test", "mqtt0@here", 1_048_576),
+        reach=Reach(Prober()),
+        standing=Unquestioned(),
+        is_over=lambda _: False,
+        is_void=lambda _: False,
     )
     thread = threading.Thread(target=writer.run)
     thread.start()
