@@ -67,6 +67,12 @@ _CONNECTIONS = (
         "Another client connects as %(name)s and takes our session; waiting %(n)s s"
     ),
     gettext_noop("Too many messages at once; catching up"),
+    gettext_noop("The worker was frozen and connects anew"),
+    gettext_noop("Somebody else may use our session by now; it is left alone"),
+    gettext_noop(
+        "The broker sends %(count)s of %(all)s topics at a lower QoS than asked, so "
+        "what comes while the link is broken may be lost: %(topics)s"
+    ),
     gettext_noop("No broker host is set"),
     gettext_noop("The time zone %(zone)s is not known here"),
     gettext_noop("The broker did not answer; it may keep our session"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
@@ -14,7 +14,8 @@ from django.views.decorators.http import require_safe
 from apps.devices.selectors import visible_dataloggers, visible_gateways
 from apps.sites import care, services, trials
 from apps.sites.badges import badge_for, reason_in_words
-from apps.sites.models import ConnectionEvent, Site, Status
+from apps.sites.models import ConnectionEvent, Site, SuspectedGap
+from apps.sites.overview import GAP_IS_NEWS
 from apps.web import rows
 from apps.web.answers import administers, controls, done, site_action
 from apps.web.sensor_html import SensorWriter
@@ -36,17 +37,11 @@ def site(request: HttpRequest, site_id: int) -> HttpResponse:
     shown = Paginator(dataloggers, DATALOGGERS_PER_PAGE).get_page(
         request.GET.get("page")
     )
-    events = _timeline(context["row"].state.connection_id)
-    counters = context["row"].state.counters
-    in_flight = counters.get("in_flight", 0)
+    state = context["row"].state
     context |= {
-        # The counters are those of what is stored; what is on its way came in, too.
-        "ledger": {
-            "received": counters["received"] + in_flight,
-            "in_flight": in_flight,
-        },
-        "events": events,
-        "has_gap": has_gap(context["row"].state.session_present, events),
+        "counters": {"in_flight": 0, "spooled": 0} | state.counters,
+        "events": timeline(state.connection_id),
+        "gap": state.last_gap if is_news(state.last_gap, now) else None,
         "gateways": visible_gateways(request.user, place),
         "page": shown,
         "dataloggers": [
@@ -57,43 +52,31 @@ def site(request: HttpRequest, site_id: int) -> HttpResponse:
     return render(request, "web/site.html", context)
 
 
-def _timeline(connection_id: int) -> list[dict[str, object]]:
-    """Return the last changes of a connection, the newest first."""
+def timeline(connection_id: int) -> list[dict[str, object]]:
+    """Return the last changes and gaps of a connection, the newest first."""
     events = ConnectionEvent.objects.filter(connection=connection_id)[:EVENTS_SHOWN]
-    return [
-        {
-            "id": event.pk,
-            "status": event.new_status,
-            "at": event.at,
-            "badge": badge_for(event.new_status),
-            "reason": reason_in_words(event.reason),
-            "detail": event.detail,
-        }
+    gaps = SuspectedGap.objects.filter(connection=connection_id)[:EVENTS_SHOWN]
+    shown: list[tuple[datetime, dict[str, object]]] = [
+        (
+            event.at,
+            {
+                "key": f"event-{event.pk}",
+                "at": event.at,
+                "badge": badge_for(event.new_status),
+                "reason": reason_in_words(event.reason),
+                "detail": event.detail,
+            },
+        )
         for event in events
     ]
+    shown += [(gap.ended_at, {"key": f"gap-{gap.pk}", "gap": gap}) for gap in gaps]
+    shown.sort(key=lambda one: one[0], reverse=True)
+    return [entry for _, entry in shown[:EVENTS_SHOWN]]
 
 
-def has_gap(
-    session_present: bool | None, events: Sequence[Mapping[str, object]]
-) -> bool:
-    """Return whether messages may be missing from before the last connect.
-
-    A broker that does not know us is no news at the first connect, nor after a stop.
-
-    Args:
-        session_present: whether the broker still had our session; None: not known.
-        events: the timeline, the newest first.
-    """
-    if session_present is not False:
-        return False
-    statuses = [event["status"] for event in events]
-    if Status.CONNECTED not in statuses:
-        return False
-    before = statuses[statuses.index(Status.CONNECTED) + 1 :]
-    if Status.CONNECTED not in before:
-        return False
-    between = before[: before.index(Status.CONNECTED)]
-    return not {Status.DISCONNECTED, Status.DISABLED} & set(between)
+def is_news(gap: SuspectedGap | None, now: datetime) -> bool:
+    """Return whether the card itself still warns of a gap."""
+    return gap is not None and now - gap.ended_at < GAP_IS_NEWS
 
 
 @site_action(administers, page="web:site")

@@ -17,17 +17,20 @@ from apps.devices.models import (
     DiscoverySession,
     SensorDevice,
 )
-from apps.sites import commands, publish_requests, services, trials
+from apps.sites import commands, publish_requests, reports, services, trials
 from apps.sites.models import (
     Command,
     CommandState,
     ConnectionStats,
+    GapCause,
     MqttConnection,
     Site,
+    SuspectedGap,
 )
 from apps.sites.serializers import MAX_PEM
+from apps.sites.services import connection_of
+from apps.sites.tests.builders import report_on
 from apps.telemetry.models import QuarantinedMessage, TopicMapping
-from apps.web.site_views import has_gap
 from apps.web.tests.conftest import MARKUP, make_devices
 from apps.web.tests.pages import page_of
 from apps.web.tests.test_italian import CATALOG
@@ -281,20 +284,40 @@ def test_the_sum_of_what_came_in_is_right(client, connected, viewer):
     ]
 
 
-@pytest.mark.parametrize(
-    ("statuses", "present", "expected"),
-    [
-        (["connected", "error", "connected"], False, True),
-        (["connected", "error", "connected"], True, False),
-        (["connected", "error", "connected"], None, False),
-        (["connected", "connecting"], False, False),
-        (["connected", "connecting", "disconnected", "connected"], False, False),
-        (["error", "connected", "error", "connected"], False, True),
-        ([], False, False),
-    ],
-)
-def test_a_gap_is_told_when_there_may_be_one(statuses, present, expected):
-    assert has_gap(present, [{"status": each} for each in statuses]) is expected
+def test_what_waits_on_disk_and_what_nobody_can_explain_is_told(
+    client, connected, viewer
+):
+    row = connection_of(connected)
+    ConnectionStats.objects.filter(connection=row).update(received=10, stored=7)
+    said = report_on(row, counters={"in_flight": 5, "spooled": 4})
+    reports.store([said])
+    client.force_login(viewer)
+
+    texts = page_of(client.get(url(connected))).texts
+
+    place = texts.index("On their way")
+    assert texts[place + 1 : place + 4] == ["5 (on disk: 4)", "Unexplained", "3"]
+    assert texts[texts.index("Received") + 1] == "15"
+
+
+def test_a_gap_is_told_in_the_timeline_and_for_a_day_above_it(
+    client, connected, viewer
+):
+    ended = timezone.now() - timedelta(hours=2)
+    gap = SuspectedGap.objects.create(
+        connection=connection_of(connected),
+        began_at=ended - timedelta(minutes=5),
+        ended_at=ended,
+        cause=GapCause.SESSION_LOST,
+    )
+    client.force_login(viewer)
+
+    new = " ".join(page_of(client.get(url(connected))).texts)
+    SuspectedGap.objects.filter(pk=gap.pk).update(ended_at=ended - timedelta(days=2))
+    old = " ".join(page_of(client.get(url(connected))).texts)
+
+    assert new.count("the broker no longer had our session") == 2
+    assert old.count("the broker no longer had our session") == 1
 
 
 # -- actions -------------------------------------------------------------------
