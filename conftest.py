@@ -8,6 +8,7 @@ import hypothesis
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.utils import translation
 from pytest_django.fixtures import Settings
 
 from apps.sites.models import MemberRole, Site, SiteMember, Visibility
@@ -36,6 +37,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _quick_passwords(settings: Settings) -> None:
     """The real hasher is slow on purpose: a second for each user of the cast."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True)
+def _in_english() -> None:
+    """Django's client leaves the language of its last request behind."""
+    translation.deactivate()
 
 
 @pytest.fixture

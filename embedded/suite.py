@@ -44,7 +44,7 @@ def run_tests(root: Path, arguments: Sequence[str]) -> int:
 
 
 def _at_once(arguments: Sequence[str]) -> list[str]:
-    """Run the whole suite in four processes; a chosen part of it in one.
+    """Run the whole suite in three processes; a chosen part of it in one.
 
     Half of it waits for processes, brokers and browsers. A file stays with one of
     them, since its tests share what its fixtures started; conftest.py puts the slow
@@ -53,7 +53,7 @@ def _at_once(arguments: Sequence[str]) -> list[str]:
     is_whole = all(argument.startswith("-") for argument in arguments)
     if not is_whole:
         return []
-    return ["-n", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
+    return ["-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"]
 
 
 def start_servers(stack: ExitStack) -> dict[str, str]:

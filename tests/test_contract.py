@@ -57,12 +57,22 @@ def site(system: System, broker: Broker) -> Iterator[dict[str, Any]]:
     thread = Thread(target=engine.run)
     thread.start()
     try:
-        until(lambda: len(loggers(system, made)) == 4, "all dataloggers have spoken")
+        until(lambda: is_complete(system, made), "all dataloggers have sent values")
         yield made
     finally:
         engine.stop()
         thread.join(10)
         system.stop_site(made)
+
+
+def is_complete(system: System, site: dict[str, Any]) -> bool:
+    """Return whether four dataloggers have both their sensors: births come first."""
+    found = loggers(system, site)
+    path = "mqtt/sensors/by_datalogger/?datalogger_id="
+    return len(found) == 4 and all(
+        len(system.call("GET", f"{path}{logger['id']}")["sensors"]) == 2
+        for logger in found
+    )
 
 
 def loggers(system: System, site: dict[str, Any]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
-from threading import Thread
+from threading import Thread, Timer
 from typing import Any
 
 import pytest
@@ -106,6 +106,17 @@ def simulate(*arguments: str, url: str) -> Iterator[subprocess.Popen[str]]:
     finally:
         process.kill()
         process.communicate()
+
+
+@contextmanager
+def killed_after(process: subprocess.Popen[str], seconds: float) -> Iterator[None]:
+    """End a process that a test would otherwise read from for ever."""
+    timer = Timer(seconds, process.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def summary_of(process: subprocess.Popen[str]) -> dict[str, Any]:
@@ -335,13 +346,14 @@ def test_a_device_sends_late_what_it_measured_while_the_broker_was_away(
 def test_a_wrong_password_is_told_and_does_not_keep_it_from_ending(broker: Broker):
     wrong = broker.url.replace("p%40ss", "other")
 
-    with simulate("--demo", url=wrong) as process:
-        time.sleep(4)
+    with simulate("--demo", url=wrong) as process, killed_after(process, PATIENCE_S):
+        assert process.stderr is not None
+        told = next((line for line in process.stderr if "waiting for" in line), "")
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=10)
 
     assert process.returncode == 0, err
-    assert "waiting for broker" in err
+    assert "waiting for broker" in told
     assert out.startswith("0 messages published")
 
 

@@ -219,16 +219,16 @@ def test_a_clean_stop_stores_what_came_and_frees_the_shards(
     tmp_path: Path, broker: Broker
 ) -> None:
     with System(tmp_path, workers={"mqtt0": "mqtt.shard.0,mqtt.shard.1"}) as system:
-        sites = system.make_enabled_sites(200, broker.port)
+        sites = system.make_enabled_sites(80, broker.port)
         until(
             lambda: (
                 system.sql(
                     "SELECT count(*) FROM sites_mqttconnection "
                     "WHERE status = 'connected'"
                 )[0][0]
-                == 200
+                == 80
             ),
-            "200 connections",
+            "80 connections",
             120,
         )
         with Peer(broker.port) as peer:
@@ -258,7 +258,7 @@ def test_a_clean_stop_stores_what_came_and_frees_the_shards(
         assert received == stored
         system.processes["mqtt0"].start()
         until(
-            lambda: system.sql("SELECT count(*) FROM telemetry_reading") == [(200,)],
+            lambda: system.sql("SELECT count(*) FROM telemetry_reading") == [(80,)],
             "what was not acknowledged came again",
             120,
             every_s=1,

@@ -106,14 +106,16 @@ def test_auto_says_what_it_chose(ask, history, sensor):
     start = hourly(sensor)
 
     rollups.run()
-    assert ask("interval=auto").json()["interval"] == "5m"  # three days
+    until = f"to={text(midnight(0))}"  # three days; by noon it would be 15 minutes
+    assert ask(f"interval=auto&{until}").json()["interval"] == "5m"
     assert (
         ask(f"interval=auto&from={text(midnight(0))}&to={text(midnight(0))}").json()[
             "interval"
         ]
         == "1m"
     )
-    assert ask(f"interval=auto&from={text(start)}").json()["interval"] == "5m"
+    since = f"from={text(start)}"
+    assert ask(f"interval=auto&{since}&{until}").json()["interval"] == "5m"
     assert ask("interval=auto&from=2020-01-01").json()["interval"] == "1w"
     assert history().json()["interval"] == "5m"
 
