@@ -113,7 +113,8 @@ def test_ten_seconds_without_valkey(system, device, open_page):
     expect(value).to_have_text(say())  # and it is live again
 
 
-def test_a_start_that_nobody_obeys_is_not_shown_as_done(system, broker, page):
+def test_a_start_that_nobody_obeys_is_not_shown_as_done(system, broker, page, problems):
+    problems.expect("refresh failed")  # a fetch under way while the clock jumps
     site = system.make_site("Browser patience", broker.port)
     page.clock.install()
     page.goto("/")
