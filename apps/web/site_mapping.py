@@ -7,31 +7,21 @@ from typing import Any
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_http_methods
 
 from apps.devices.models import Datalogger, DiscoveredTopic
 from apps.sites.models import Site
 from apps.telemetry import mappings
 from apps.telemetry.accepting import topic_decide
 from apps.telemetry.protocols.decode import datalogger_of
-from apps.web.answers import administers, done, log_in_first
+from apps.web.answers import administers, done
 from apps.web.mapping_page import Subject, answer
-from apps.web.site_page import open_site, page
+from apps.web.site_page import form_page, open_site
 
 DATALOGGERS_SHOWN = 500
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
+@form_page("web:topics")
 def topic(request: HttpRequest, site_id: int, topic_id: int) -> HttpResponse:
-    url = reverse("web:topics", args=[site_id])
-    if request.method == "POST" and not request.user.is_authenticated:
-        return log_in_first(request, url)
-    found: HttpResponse = _topic(request, site_id, topic_id)
-    return found
-
-
-@page
-def _topic(request: HttpRequest, site_id: int, topic_id: int) -> HttpResponse:
     """Show the form; preview what it makes of the last payload; accept the topic."""
     site, context = open_site(request, site_id, "topics", administers)
     row = DiscoveredTopic.objects.filter(site=site, pk=topic_id).first()

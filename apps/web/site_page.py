@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
 
 from apps.core.permissions import is_superuser
 from apps.sites import services
@@ -19,9 +22,11 @@ from apps.sites.models import Site
 from apps.sites.selectors import may_control, visible_site
 from apps.telemetry.models import QuarantineReason
 from apps.web import rows
-from apps.web.answers import Allowed
+from apps.web.answers import Allowed, log_in_first
 from apps.web.site_html import SiteWriter
 from apps.web.texts import row_labels, script_texts
+
+View = Callable[..., HttpResponse]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,31 @@ class May:
 def page(view: Any) -> Any:  # noqa: ANN401 (decorators of Django, any signature)
     """Decorate a page for people who are logged in, as it is at this moment."""
     return login_required(never_cache(view))
+
+
+def form_page(back: str) -> Callable[[View], View]:
+    """Make a page of a view that takes its own form as well.
+
+    Args:
+        back: name of the page that a stranger's POST, which cannot be repeated, finds
+            after the login.
+    """
+
+    def decorate(view: View) -> View:
+        shown = page(view)
+
+        @require_http_methods(["GET", "HEAD", "POST"])
+        @wraps(view)
+        def answer(request: HttpRequest, **kwargs: int) -> HttpResponse:
+            if request.method == "POST" and not request.user.is_authenticated:
+                site = [kwargs["site_id"]] if "site_id" in kwargs else []
+                return log_in_first(request, reverse(back, args=site))
+            found: HttpResponse = shown(request, **kwargs)
+            return found
+
+        return answer
+
+    return decorate
 
 
 def open_site(

@@ -11,36 +11,21 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_http_methods
 
 from apps.core.permissions import is_superuser
 from apps.sites import services
 from apps.sites.forms import TopicFormSet
 from apps.sites.models import MqttConnection, Site
-from apps.web.answers import administers, done, log_in_first
+from apps.web.answers import administers, done
 from apps.web.settings_forms import SettingsForm, SiteForm, topics_of, zones
 from apps.web.site_members import members_context
-from apps.web.site_page import open_site, page, site_texts
+from apps.web.site_page import form_page, open_site, site_texts
 from apps.web.texts import script_texts
 from apps.web.trial_steps import tried
 
-FORMS = ["GET", "HEAD", "POST"]
 
-
-def _for_people(request: HttpRequest) -> bool:
-    return request.method != "POST" or request.user.is_authenticated
-
-
-@require_http_methods(FORMS)
+@form_page("web:connection")
 def connection(request: HttpRequest, site_id: int) -> HttpResponse:
-    if not _for_people(request):
-        return log_in_first(request, reverse("web:connection", args=[site_id]))
-    answer: HttpResponse = _connection(request, site_id)
-    return answer
-
-
-@page
-def _connection(request: HttpRequest, site_id: int) -> HttpResponse:
     """Show the settings; try them, or store them."""
     site, context = open_site(request, site_id, "connection", administers)
     row = services.connection_of(site)
@@ -89,16 +74,8 @@ def _save(
 # -- sites ---------------------------------------------------------------------
 
 
-@require_http_methods(FORMS)
+@form_page("web:site_edit")
 def edit(request: HttpRequest, site_id: int) -> HttpResponse:
-    if not _for_people(request):
-        return log_in_first(request, reverse("web:site_edit", args=[site_id]))
-    answer: HttpResponse = _edit(request, site_id)
-    return answer
-
-
-@page
-def _edit(request: HttpRequest, site_id: int) -> HttpResponse:
     site, context = open_site(request, site_id, "site_edit", administers)
     # The form changes its row even when it is refused: not the one of the page's head.
     row = Site.objects.get(pk=site.pk)
@@ -114,16 +91,8 @@ def _edit(request: HttpRequest, site_id: int) -> HttpResponse:
     return render(request, "web/site_edit.html", context)
 
 
-@require_http_methods(FORMS)
+@form_page("web:site_new")
 def new(request: HttpRequest) -> HttpResponse:
-    if not _for_people(request):
-        return log_in_first(request, reverse("web:site_new"))
-    answer: HttpResponse = _new(request)
-    return answer
-
-
-@page
-def _new(request: HttpRequest) -> HttpResponse:
     if not is_superuser(request.user):
         raise PermissionDenied
     form = SiteForm(request.POST if request.method == "POST" else None)

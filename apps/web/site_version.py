@@ -7,7 +7,6 @@ from typing import Any
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_http_methods
 
 from apps.devices.payloads import describe
 from apps.sites.models import Site
@@ -16,25 +15,16 @@ from apps.telemetry.models import QuarantinedMessage, QuarantineReason, TopicMap
 from apps.telemetry.protocols.decode import version_of
 from apps.telemetry.replay import replay
 from apps.telemetry.rules import site_rules
-from apps.web.answers import administers, done, log_in_first
+from apps.web.answers import administers, done
 from apps.web.mapping_page import Subject, answer
-from apps.web.site_page import open_site, page
+from apps.web.site_page import form_page, open_site
 from apps.web.site_quarantine import replayed_text
 
 FIELDS = ("ts_path", "values")
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
+@form_page("web:quarantine")
 def version(request: HttpRequest, site_id: int, message_id: int) -> HttpResponse:
-    url = reverse("web:quarantine", args=[site_id])
-    if request.method == "POST" and not request.user.is_authenticated:
-        return log_in_first(request, url)
-    found: HttpResponse = _version(request, site_id, message_id)
-    return found
-
-
-@page
-def _version(request: HttpRequest, site_id: int, message_id: int) -> HttpResponse:
     """Show the form; preview what it makes of the message; save it and read again."""
     site, context = open_site(request, site_id, "quarantine", administers)
     rows = QuarantinedMessage.objects.filter(

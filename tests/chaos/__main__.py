@@ -9,8 +9,6 @@ show what it is for: no redelivery, no takeover, or no spool that was drained).
 from __future__ import annotations
 
 import argparse
-import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -23,7 +21,7 @@ from tests.chaos.faults import KINDS, Hands, plan
 from tests.chaos.judge import Problem, judge, lost_so_far, unbalanced
 from tests.chaos.messages import Script, Sent
 from tests.chaos.publisher import Publisher
-from tests.chaos.stage import Stage
+from tests.chaos.stage import Stage, run_on_stage
 
 PROGRESS_S = 10.0
 DRAIN_S = 240.0  # since calm; given up earlier when nothing moves any more
@@ -36,20 +34,13 @@ CLEAN, WRONG, VOID = 0, 1, 3
 
 def main() -> int:
     arguments = _arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     folder = Path(tempfile.mkdtemp(prefix=f"chaos-{arguments.seed}-"))
-    folder.chmod(0o755)  # PostgreSQL runs as nobody when we are root
-    status = WRONG
-    try:
-        print(f"seed {arguments.seed}, folder {folder}", flush=True)
-        with Stage(folder, arguments.sites) as stage:
-            status = Run(stage, arguments).run()
-    finally:
-        if status == CLEAN and not arguments.keep:
-            shutil.rmtree(folder, ignore_errors=True)
-        else:
-            print(f"logs are kept in {folder}")
-    return status
+    print(f"seed {arguments.seed}, folder {folder}", flush=True)
+
+    def run(stage: Stage) -> int:
+        return Run(stage, arguments).run()
+
+    return run_on_stage(folder, arguments.sites, run, keep=arguments.keep)
 
 
 def _arguments() -> argparse.Namespace:

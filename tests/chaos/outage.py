@@ -9,8 +9,6 @@ within 30 s of the return; no worker grows beyond 300 MB. Exit status as tests.c
 from __future__ import annotations
 
 import argparse
-import shutil
-import signal
 import sqlite3
 import sys
 import tempfile
@@ -24,7 +22,7 @@ import psycopg2
 from tests.chaos.judge import judge
 from tests.chaos.messages import Script
 from tests.chaos.publisher import Publisher
-from tests.chaos.stage import WORKERS, Stage
+from tests.chaos.stage import WORKERS, Stage, run_on_stage
 
 FAULTS = ("stop", "kill", "freeze", "readonly")
 WARM_UP_S = 8.0
@@ -34,19 +32,12 @@ CLEAN, WRONG = 0, 1
 
 def main() -> int:
     arguments = _arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     folder = Path(tempfile.mkdtemp(prefix="outage-"))
-    folder.chmod(0o755)
-    status = WRONG
-    try:
-        with Stage(folder, arguments.sites) as stage:
-            status = Outage(stage, arguments).run()
-    finally:
-        if status == CLEAN and not arguments.keep:
-            shutil.rmtree(folder, ignore_errors=True)
-        else:
-            print(f"logs are kept in {folder}")
-    return status
+
+    def run(stage: Stage) -> int:
+        return Outage(stage, arguments).run()
+
+    return run_on_stage(folder, arguments.sites, run, keep=arguments.keep)
 
 
 def _arguments() -> argparse.Namespace:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -412,3 +413,24 @@ def _tail(log: Path) -> str:
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 1_500))
         return file.read().decode(errors="replace")
+
+
+def run_on_stage(
+    folder: Path, sites: int, run: Callable[[Stage], int], *, keep: bool
+) -> int:
+    """Run something on a stage in this folder; return its status.
+
+    The folder, with the logs, stays unless the status is 0, or when told to keep it.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    folder.chmod(0o755)  # PostgreSQL runs as nobody when we are root
+    status = 1
+    try:
+        with Stage(folder, sites) as stage:
+            status = run(stage)
+    finally:
+        if status == 0 and not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            print(f"logs are kept in {folder}")
+    return status

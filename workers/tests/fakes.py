@@ -37,6 +37,16 @@ SPEC = ConnectionSpec(
 )
 
 
+class Clock:
+    """Stands still until a test moves `now`, in seconds."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 def a_spec(**but: Any) -> ConnectionSpec:
     return replace(SPEC, **but)
 

@@ -9,14 +9,7 @@ import pytest
 from django.db import OperationalError
 
 from workers.reach import MOST_WAIT_S, PATIENCE_S, Prober, Reach
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from workers.tests.fakes import Clock
 
 
 @pytest.fixture

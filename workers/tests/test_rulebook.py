@@ -11,16 +11,9 @@ from apps.telemetry.mappings import mapping_create, mapping_delete, mapping_upda
 from apps.telemetry.models import TopicMapping
 from apps.telemetry.protocols.mapped import NO_RULES
 from workers.rulebook import CHECK_S, RuleBook
+from workers.tests.fakes import Clock
 
 VALUES = [{"path": "$.t", "key": "t"}]
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

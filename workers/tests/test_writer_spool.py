@@ -200,6 +200,15 @@ class Hall:
         self.writer.stop()
         self.writer.run()
 
+    def dies_before_deletion(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Have a new process drain one piece, and end before it drops it."""
+        self.begin()
+        with monkeypatch.context() as dying:
+            dying.setattr(spoolfile.SpoolFile, "drop", _die)
+            with pytest.raises(SystemExit):
+                self.writer.run()
+        self.spool.close()
+
     def running(self) -> threading.Thread:
         thread = threading.Thread(target=self.writer.run)
         thread.start()
@@ -377,12 +386,7 @@ def test_a_process_that_dies_between_commit_and_deletion_stores_nothing_twice(
     hall.put(50)
     hall.run_to_the_end()
     hall.base.is_up = True
-    hall.begin()
-    with monkeypatch.context() as dying:
-        dying.setattr(spoolfile.SpoolFile, "drop", _die)
-        with pytest.raises(SystemExit):
-            hall.writer.run()
-    hall.spool.close()
+    hall.dies_before_deletion(monkeypatch)
     assert len(hall.stored) == 20
     assert len(hall.on_disk) == 50
 
@@ -720,12 +724,7 @@ def test_what_was_drained_of_a_file_that_is_then_damaged_is_not_stored_again(
     hall.put(30)
     hall.run_to_the_end()
     hall.base.is_up = True
-    hall.begin()
-    with monkeypatch.context() as dying:
-        dying.setattr(spoolfile.SpoolFile, "drop", _die)
-        with pytest.raises(SystemExit):
-            hall.writer.run()  # stored 1 to 10, and did not get to say so
-    hall.spool.close()
+    hall.dies_before_deletion(monkeypatch)  # stored 1 to 10, and did not say so
     db = sqlite3.connect(next(hall.folder.glob("house/*/0.sqlite3")))
     db.execute("UPDATE message SET payload = x'00' WHERE mid = 30")
     db.commit()
