@@ -16,14 +16,16 @@ from bench.stage import ROOT, Stage, until
 STORM = 30_000  # a second, which is more than a worker stores
 STORM_MESSAGES = 3_000_000  # more than fit into the run
 QUIET_RATE = 100
+WRITERS = 4  # of a worker
 GOAL = 2.0
 
 
 def measure(*, quick: bool) -> list[Result]:
     seconds = 4 if quick else 30
     with Stage(commit_times=True) as stage:
-        # A worker has two writers, and a connection keeps to one of them.
-        storming, other, same = stage.make_sites(3)
+        # A connection keeps to one of a worker's writers, who take turns by id.
+        storming, *others = stage.make_sites(WRITERS + 1)
+        other, same = others[0], others[-1]
         with stage.worker():
             stage.warm_up([storming, other, same])
             calm = {

@@ -108,7 +108,9 @@ DATABASES["default"].setdefault("OPTIONS", {}).update(
         # Compiling a statement (jit) takes longer than any of ours should run.
         # A worker that is cut off in a transaction holds its lease's row: nobody could
         # take over until PostgreSQL ends that session (seen for 150 s, November 2026).
+        # Prepared statements (apps/core/prepared.py) are planned once a session.
         "options": "-c statement_timeout=15000 -c lock_timeout=5000 -c jit=off "
+        "-c plan_cache_mode=force_generic_plan "
         "-c idle_in_transaction_session_timeout=20000",
         # Our side of the same: a server that is gone without a word is noticed.
         "keepalives_idle": 10,

@@ -129,7 +129,9 @@ def test_a_storm_of_topics_keeps_to_its_bounds(system: System, broker: Broker) -
     def first_topic() -> dict[str, Any]:
         return dict(system.call("GET", f"mqtt/sites/{site['id']}/topics/?limit=1"))
 
-    page = until(lambda: (p := first_topic())["dropped"] == 1_000 and p, "all are stored")
+    page = until(
+        lambda: (p := first_topic())["dropped"] == 1_000 and p, "all are stored"
+    )
     ended = session_of(system, site)
     assert (ended["state"], ended["topics"]) == ("finished", 6_000)
     assert (page["count"], page["dropped"]) == (5_000, 1_000)

@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 SESSION_EXPIRY_S = 86_400  # MQTT 5: how long a broker keeps our session
 RECEIVE_MAXIMUM = 2_000  # MQTT 5: unacknowledged messages at once; the inbox holds more
 MAX_PACKET_BYTES = 1_048_576 + 65_535 + 16  # payload, topic, header
-READS_AT_ONCE = 4  # of 64 KiB each, about 10 ms; then it is another link's turn
 MQTT_WINDOW = 65_535  # MQTT 5 §3.2.2.3.3: without a Receive Maximum of the broker
 _PROTOCOL_ERROR = 0x82
 _KEEPALIVE_TIMEOUT = 0x8D  # also what paho calls a CONNECT that nobody answered
@@ -93,7 +92,6 @@ class Link:
         self.server_code: int | None = None  # of a DISCONNECT that the broker sent
         self.broke_protocol = ""
         self.was_silent = False  # closed by us: no answer within the keepalive
-        self.reads_at_once = READS_AT_ONCE
         self.retained_seen = 0  # retained messages since somebody set it to 0
         self.lowered: dict[str, int] = {}  # by filter, a QoS below the one asked for
         # Topics that got a live message, while somebody wants to know.
@@ -196,8 +194,8 @@ class Link:
         return not self.is_closed and self._client.has_unsent
 
     def on_readable(self) -> None:
-        """Read and handle what is there, up to 256 KiB; then it is another's turn."""
-        self._client.reads_left = self.reads_at_once
+        """Read and handle up to 32 KiB, about 2 ms; then it is another's turn."""
+        self._client.reads_left = 1
         while True:
             self._guard(self._client.loop_read)
             while not self.is_closed and self._client.has_buffered:

@@ -1,7 +1,7 @@
 """The paho client as one of thousands in a selector loop, made for many messages.
 
 paho asks the kernel for one byte at a time, sends one packet a call and makes several
-objects of every PUBLISH. Here a read fetches up to 64 KiB, PUBLISH packets are taken
+objects of every PUBLISH. Here a read fetches up to 32 KiB, PUBLISH packets are taken
 apart where they lie (everything else is paho's), and the acknowledgements of a batch
 leave together: 25 µs a message became 5 (November 2026).
 
@@ -24,7 +24,7 @@ from paho.mqtt.enums import MQTTErrorCode
 if TYPE_CHECKING:
     import socket
 
-READ_BYTES = 65_536
+READ_BYTES = 32_768
 _PUBLISH = 0x30
 _DISCONNECT = 0xE0
 _MAX_QOS = 1  # we never subscribe at QoS 2

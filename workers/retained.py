@@ -24,9 +24,6 @@ QUIET_S = 2.0  # without one: that was all
 MOST_S = 60.0
 SUFFIX = "_retained"
 KEEPALIVE_S = 120  # longer than the link lives: it never has to be kept alive
-# Two reads of 64 KiB a turn, so that the inbox is looked at between a thousand
-# messages and not between ten thousand.
-READS = 2
 MOST_LIVE_TOPICS = 200_000  # 30 MB; with more, retained values could not be told old
 
 
@@ -65,7 +62,6 @@ class RetainedSnapshot:
         self._began = self._last = now
         visit = spec.visiting(SUFFIX, keepalive_s=KEEPALIVE_S, filters=filters)
         self.link: Link | None = host.open_link(visit, self, self._sink)
-        self.link.reads_at_once = READS
 
     def _sink(self, link: Link, message: Publish) -> None:
         if not message.retain or message.topic in self.live:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from django.db import OperationalError, connection
 
+from apps.core.prepared import Prepared
 from apps.devices.presence import (
     Gone,
     PresenceChange,
@@ -226,7 +227,7 @@ def write_gateways(
     if not news:
         return []
     id_of = {ids.gateways[key]: key for key in news}
-    changed = _update("devices_gateway", "", [], id_of, news, is_late=is_late)
+    changed = _update("devices_gateway", [], id_of, news, is_late=is_late)
     return [PresenceChange(id_of[row[0]].site_id, "gateway", *row) for row in changed]
 
 
@@ -245,7 +246,6 @@ def write_dataloggers(
     ]
     changed = _update(
         "devices_datalogger",
-        _GATEWAY_LATE if is_late else _GATEWAY,
         gateway_ids,
         id_of,
         news,
@@ -285,7 +285,6 @@ def fill_dataloggers(ids: DeviceIds, news: Mapping[DeviceKey, DeviceNews]) -> No
 
 def _update(
     table: str,
-    also: str,
     gateway_ids: list[int | None],
     key_of: Mapping[int, DeviceKey],
     news: Mapping[DeviceKey, DeviceNews],
@@ -309,8 +308,7 @@ def _update(
         *[[item.fields.get(name) for item in told] for name, _ in _FIELDS],
     ]
     with connection.cursor() as cursor:
-        template = _UPDATE_LATE if is_late else _UPDATE
-        cursor.execute(template.format(table=table, also=also), columns)
+        _STATEMENTS[table, is_late].execute(cursor, columns)
         rows = cursor.fetchall()
     if len(rows) != len(told):
         raise MissingRowError(table)
@@ -356,12 +354,15 @@ def _field(name: str, kind: str, *, is_late: bool) -> str:
     return f"{name} = CASE WHEN v.is_stale THEN {older} ELSE {newer} END"
 
 
-def _statement(*, is_late: bool) -> str:
+def _statement(table: str, *, is_late: bool) -> Prepared:
+    also = ""
+    if table == "devices_datalogger":
+        also = _GATEWAY_LATE if is_late else _GATEWAY
     fields = [
         _field(name, kind, is_late=is_late) for name, kind in _FIELDS if name != "label"
     ]
-    return f"""
-UPDATE {{table}} d SET {{also}}
+    sql = f"""
+UPDATE {table} d SET {also}
     presence = COALESCE(v.told, d.presence),
     presence_since = CASE WHEN COALESCE(v.told, v.was) = v.was
         THEN v.since ELSE GREATEST(v.at, v.since) END,
@@ -382,7 +383,7 @@ FROM (SELECT u.id, u.gateway_id, o.presence AS was, o.presence_since AS since,
             %s::bigint[], %s::bigint[],
             {", ".join(f"%s::{kind}[]" for _, kind in _FIELDS)})
         AS u(id, gateway_id, presence, at_us, seen_us, maybe_us, lag_us, {_NAMES})
-    JOIN {{table}} o ON o.id = u.id
+    JOIN {table} o ON o.id = u.id
     CROSS JOIN LATERAL (SELECT {
         silence_sql("o", "COALESCE(u.interval_s, o.interval_s)")
     } AS silence_s) limits
@@ -392,6 +393,11 @@ FROM (SELECT u.id, u.gateway_id, o.presence AS was, o.presence_since AS since,
 WHERE d.id = v.id
 RETURNING d.id, d.presence, d.offline_cause, d.presence <> v.was
 """
+    return Prepared(f"update_{table}{'_late' if is_late else ''}", sql)
 
 
-_UPDATE, _UPDATE_LATE = _statement(is_late=False), _statement(is_late=True)
+_STATEMENTS = {
+    (table, is_late): _statement(table, is_late=is_late)
+    for table in ("devices_gateway", "devices_datalogger")
+    for is_late in (False, True)
+}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from django.db import connection
 
+from apps.core.prepared import Prepared
 from apps.sites.plan import Ownership
 
 LEASE_TTL_S = 15  # three missed renewals of 5 s: a paused worker keeps nothing for long
@@ -36,7 +37,10 @@ _RELEASE = """
 UPDATE sites_shardlease SET owner = '', expires_at = clock_timestamp()
  WHERE shard = %s AND owner = %s AND epoch = %s
 """
-_FENCE = "SELECT shard, epoch FROM sites_shardlease WHERE shard = ANY(%s) FOR SHARE"
+_FENCE = Prepared(
+    "fence",
+    "SELECT shard, epoch FROM sites_shardlease WHERE shard = ANY(%s::int[]) FOR SHARE",
+)
 _ALL = (
     "SELECT shard, owner, epoch, expires_at > clock_timestamp() FROM sites_shardlease"
 )
@@ -88,7 +92,7 @@ def release(shard: int, owner: str, epoch: int) -> bool:
 def fence(shards: Sequence[int]) -> dict[int, int]:
     """Return the shards' epochs and hold them until the transaction ends."""
     with connection.cursor() as cursor:
-        cursor.execute(_FENCE, [list(shards)])
+        _FENCE.execute(cursor, [list(shards)])
         return dict(cursor.fetchall())
 
 

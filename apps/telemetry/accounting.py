@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from django.db import connection
 
+from apps.core.prepared import Prepared
 from apps.sites import deliveries
 from apps.telemetry.redelivery import Packed
 
@@ -40,8 +41,8 @@ def write_tallies(tallies: Mapping[int, Tally], delivered: Packed) -> None:
     counts = [tallies[connection_id] for connection_id in ids]
     few = ["" if key in large else delivered.every.get(key, b"").hex() for key in ids]
     with connection.cursor() as cursor:
-        cursor.execute(
-            _TALLY,
+        _TALLY.execute(
+            cursor,
             [
                 ids,
                 [tally.received for tally in counts],
@@ -61,7 +62,9 @@ def write_tallies(tallies: Mapping[int, Tally], delivered: Packed) -> None:
     deliveries.add(delivered.redelivered, newest_us, are_redeliveries=True)
 
 
-_TALLY = """
+_TALLY = Prepared(
+    "tally",
+    """
 INSERT INTO sites_connectionstats AS s (connection_id, received, stored, duplicate,
     quarantined, dropped, last_message_at, recent)
 SELECT id, received, stored, duplicate, quarantined, dropped,
@@ -77,5 +80,6 @@ ON CONFLICT (connection_id) DO UPDATE SET
     dropped = s.dropped + excluded.dropped,
     last_message_at = GREATEST(s.last_message_at, excluded.last_message_at),
     recent = s.recent || excluded.recent
-RETURNING connection_id, octet_length(recent) >= %s
-"""
+RETURNING connection_id, octet_length(recent) >= %s::int
+""",
+)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from django.db import connection, transaction
 from django.utils import timezone
 
+from apps.core.prepared import Prepared
 from apps.devices import discovery, updates
 from apps.devices.presence import PresenceChange
 from apps.devices.updates import DeviceIds
@@ -191,14 +192,16 @@ def hold_connections(connection_ids: Iterable[int], *, alone: bool = False) -> s
         alone: no other batch of theirs in between; of late messages, since their
             writer is not the one of the connection.
     """
-    lock = "FOR UPDATE" if alone else "FOR KEY SHARE"
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT id FROM sites_mqttconnection WHERE id = ANY(%s) "  # noqa: S608 (constants)
-            f"ORDER BY id {lock}",
-            [sorted(connection_ids)],
-        )
+        (_HOLD_ALONE if alone else _HOLD).execute(cursor, [sorted(connection_ids)])
         return {row[0] for row in cursor.fetchall()}
+
+
+_CONNECTIONS = (
+    "SELECT id FROM sites_mqttconnection WHERE id = ANY(%s::bigint[]) ORDER BY id"
+)
+_HOLD = Prepared("hold", f"{_CONNECTIONS} FOR KEY SHARE")
+_HOLD_ALONE = Prepared("hold_alone", f"{_CONNECTIONS} FOR UPDATE")
 
 
 def count_received(messages: Sequence[Message], repeats: set[int]) -> dict[int, Tally]:

@@ -20,6 +20,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import connection, transaction
 
+from apps.core.prepared import Prepared
 from apps.telemetry import partitions, rollup_days, rollup_sql
 from apps.telemetry.pieces import Stretch, moment_of, runs
 from apps.telemetry.rollup_tables import DAYS, HOURS, MINUTES, Bucket, compute
@@ -58,10 +59,14 @@ def mark_due(rows: Sequence[Row]) -> None:
     pairs = {row[0] << _MINUTE_BITS | row[1] // MINUTE_US for row in rows}
     oldest = min([row[1] for row in rows]) // MINUTE_US
     with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO telemetry_rollup_due (oldest_minute, pairs) VALUES (%s, %s)",
-            [oldest, array("q", pairs).tobytes()],
-        )
+        _DUE.execute(cursor, [oldest, array("q", pairs).tobytes()])
+
+
+_DUE = Prepared(
+    "rollup_due",
+    "INSERT INTO telemetry_rollup_due (oldest_minute, pairs) "
+    "VALUES (%s::int, %s::bytea)",
+)
 
 
 def run(*, limit_s: float = 10.0) -> Progress:

@@ -12,6 +12,8 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
+from apps.core.prepared import Prepared
+
 
 class AlreadyWrittenError(Exception):
     """This very batch was committed by an earlier try."""
@@ -34,16 +36,23 @@ RETURNING live, drained
 """
 # Upserts: a row that is missing (a database that was restored) must not look like one
 # that is ahead.
-_LIVE = """
-INSERT INTO telemetry_spoolmark AS m (id, node, live) VALUES (%s, '', %s)
+_LIVE = Prepared(
+    "live_mark",
+    """
+INSERT INTO telemetry_spoolmark AS m (id, node, live)
+VALUES (%s::uuid, '', %s::bigint)
 ON CONFLICT (id) DO UPDATE SET live = excluded.live WHERE m.live < excluded.live
-"""
-_DRAINED = """
+""",
+)
+_DRAINED = Prepared(
+    "drain_mark",
+    """
 INSERT INTO telemetry_spoolmark AS m (id, node, drained, waiting)
-VALUES (%s, '', %s, %s)
+VALUES (%s::uuid, '', %s::bigint, %s::bigint)
 ON CONFLICT (id) DO UPDATE SET drained = excluded.drained, waiting = excluded.waiting,
     seen_at = now() WHERE m.drained < excluded.drained
-"""
+""",
+)
 
 
 def probe() -> None:
@@ -95,8 +104,8 @@ class DrainMark(NamedTuple):
         _set(_DRAINED, self)
 
 
-def _set(statement: str, values: tuple[UUID | int, ...]) -> None:
+def _set(statement: Prepared, values: tuple[UUID | int, ...]) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(statement, values)
+        statement.execute(cursor, values)
         if cursor.rowcount != 1:
             raise AlreadyWrittenError

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from django.db import connection
 
+from apps.core.prepared import Prepared
 from apps.devices.updates import MissingRowError
 from apps.telemetry import sqlarrays
 
@@ -41,7 +42,7 @@ def insert_readings(rows: Sequence[Row]) -> set[int]:
         sqlarrays.numbers(flags),
     ]
     with connection.cursor() as cursor:
-        cursor.execute(_INSERT, columns)
+        _INSERT.execute(cursor, columns)
         if cursor.rowcount == len(rows):
             return set()
         cursor.execute(_WHICH, columns[:3])
@@ -51,7 +52,9 @@ def insert_readings(rows: Sequence[Row]) -> set[int]:
 
 
 # `unnest` fills a NULL array with NULLs beside the longer ones.
-_INSERT = """
+_INSERT = Prepared(
+    "insert_readings",
+    """
 INSERT INTO telemetry_reading (sensor_id, measured_at, received_at, value, text, flags)
 SELECT sensor_id, to_timestamp(measured_us / 1e6::float8),
     to_timestamp(received_us / 1e6::float8), value, text, flags
@@ -59,7 +62,8 @@ FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::float8[], %s::text[],
     %s::smallint[])
     AS v(sensor_id, measured_us, received_us, value, text, flags)
 ON CONFLICT DO NOTHING
-"""
+""",
+)
 
 # Only after a conflict: which of the batch's rows are its own. A message's time of
 # receipt differs from that of any other message of its connection.
@@ -89,8 +93,8 @@ def move_current(rows: Sequence[Row]) -> list[Moved]:
     ordered = [newest[sensor_id] for sensor_id in sorted(newest)]
     sensor_ids, measured, _, values, texts, _, _ = zip(*ordered, strict=True)
     with connection.cursor() as cursor:
-        cursor.execute(
-            _CURRENT,
+        _CURRENT.execute(
+            cursor,
             [
                 sqlarrays.numbers(sensor_ids),
                 sqlarrays.numbers(measured),
@@ -110,7 +114,9 @@ def _moved(row: Row) -> Moved:
     return Moved(sensor_id, value if text is None else text, measured_us, entry)
 
 
-_CURRENT = """
+_CURRENT = Prepared(
+    "move_current",
+    """
 WITH v AS (
     SELECT id, to_timestamp(at_us / 1e6::float8) AS at, value, text
     FROM unnest(%s::bigint[], %s::bigint[], %s::float8[], %s::text[])
@@ -123,4 +129,5 @@ WITH v AS (
 )
 SELECT s.id, moved.id IS NOT NULL
 FROM v JOIN devices_sensordevice s ON s.id = v.id LEFT JOIN moved ON moved.id = s.id
-"""
+""",
+)

@@ -64,7 +64,6 @@ class FakeLink:
         self.was_silent = False
         self.tls_alert = ""
         self.retained_seen = 0
-        self.reads_at_once = 16
         self.live_topics: set[bytes] | None = None
         self.lowered: dict[str, int] = {}
         self.is_opening = True
