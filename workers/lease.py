@@ -58,6 +58,7 @@ class LeaseKeeper:
         self.shards = tuple(shards)
         self.epochs: dict[int, int] = {}
         self.turns = 0  # read by the watchdog
+        self._has_failed = False
         self._gained = gained
         self._lost = lost
         self._serve = serve
@@ -116,11 +117,24 @@ class LeaseKeeper:
             with limited(LOOK_WITHIN_S):
                 self._renew_and_take(began)
         except DatabaseError as error:
-            log.warning("leases not renewed: %s", type(error).__name__)
+            self._note_failure(error)
             connection.close()
+        else:
+            self._note_success()
         if not self._note_look(began):
             return 0.0
         return TAKE_EVERY_S if self._serve_all() else SERVE_EVERY_S
+
+    def _note_failure(self, error: DatabaseError) -> None:
+        """Say it once: a database is away for minutes, and we ask every second."""
+        if not self._has_failed:
+            log.warning("leases not renewed: %s", type(error).__name__)
+        self._has_failed = True
+
+    def _note_success(self) -> None:
+        if self._has_failed:
+            log.warning("leases renewed again")
+        self._has_failed = False
 
     def _note_look(self, began: float) -> bool:
         """Note that we have looked; not if we were frozen while we did."""

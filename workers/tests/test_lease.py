@@ -115,18 +115,22 @@ def test_without_the_database_we_are_unsure_once_the_lease_has_run_out(
 
 
 def test_a_database_that_comes_back_makes_us_sure_again(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     stage.owning()
     with monkeypatch.context() as broken:
         broken.setattr(leases, "renew", away)
-        stage.now += 100
-        stage.keeper.turn()
+        for _ in range(3):
+            stage.now += 100
+            stage.keeper.turn()
 
-    stage.keeper.turn()
+    for _ in range(2):
+        stage.keeper.turn()
 
     assert stage.keeper.claim(3) is Claim.HELD
     assert stage.lost == []
+    said = [r.getMessage() for r in caplog.records if r.name == "workers.lease"]
+    assert said == ["leases not renewed: OperationalError", "leases renewed again"]
 
 
 def test_after_a_freeze_nothing_is_certain_until_somebody_has_looked(stage: Stage):
