@@ -40,6 +40,12 @@ def _quick_passwords(settings: Settings) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _assets_when_asked_for(settings: Settings) -> None:
+    """Every client would look through all of the assets: 40 ms of most tests."""
+    settings.WHITENOISE_AUTOREFRESH = True
+
+
+@pytest.fixture(autouse=True)
 def _in_english() -> None:
     """Django's client leaves the language of its last request behind."""
     translation.deactivate()

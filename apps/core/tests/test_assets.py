@@ -17,6 +17,11 @@ SCRIPT = f"{settings.STATIC_URL}web/js/live.js"
 OURS = settings.BASE_DIR / "apps/web/static/web/js/live.js"
 
 
+@pytest.fixture(autouse=True)
+def _as_deployed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "WHITENOISE_AUTOREFRESH", False)
+
+
 def test_a_script_is_compressed_and_never_asked_for_again() -> None:
     answer = Client().get(SCRIPT, headers=GZIP)
 
