@@ -116,9 +116,15 @@ def arrivals(sent: list[Sent], heard: Heard) -> list[float]:
 
 
 @contextmanager
-def listening(stage: Stage, url: str) -> Iterator[Heard]:
-    """Listen to every site's stream; what was heard is there at the end."""
-    sites = [str(row[0]) for row in stage.sql("SELECT id FROM sites_site")]
+def listening(
+    stage: Stage, url: str, codes: list[str] | None = None
+) -> Iterator[Heard]:
+    """Listen to the streams of these sites, or all; at the end it is there."""
+    sites = [
+        str(pk)
+        for pk, code in stage.sql("SELECT id, code FROM sites_site")
+        if codes is None or code in codes
+    ]
     heard: Heard = defaultdict(list)
     command = [sys.executable, "-m", "bench.listener", url, stage.token(url), *sites]
     with subprocess.Popen(
