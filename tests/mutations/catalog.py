@@ -145,7 +145,7 @@ CATALOG = (
     Mutation(
         "fence-without-lock",
         "the epochs are compared, and not held until the commit",
-        (Edit("apps/sites/leases.py", "shard = ANY(%s) FOR SHARE", "shard = ANY(%s)"),),
+        (Edit("apps/sites/leases.py", "ANY(%s::int[]) FOR SHARE", "ANY(%s::int[])"),),
         (
             f"{TEST_FENCE}::"
             "test_a_takeover_waits_for_the_batch_and_then_refuses_the_next",
