@@ -17,7 +17,7 @@ from bench.stage import ROOT, Stage, until
 STORM = 30_000  # a second, which is more than a worker stores
 STORM_MESSAGES = 3_000_000  # more than fit into the run
 QUIET_RATE = 100
-WRITERS = 4  # of a worker
+WRITERS = 2  # of a worker
 GOAL = 2.0
 WAYS = ("committed", "browser")
 

@@ -15,10 +15,9 @@ from collections import deque
 
 from apps.telemetry.facts import Message
 
-# Of each writer. One connection may hold half of it, so that a storm leaves room for
-# the others.
-MAX_MESSAGES = 10_000
-MAX_BYTES = 32 * 1024 * 1024
+# One connection may hold half of it, so that a storm leaves room for the others.
+MAX_MESSAGES = 20_000
+MAX_BYTES = 64 * 1024 * 1024
 CONNECTION_MESSAGES = 5_000
 CONNECTION_BYTES = 16 * 1024 * 1024
 # A connection with less than both is not the one that fills the worker.

@@ -34,7 +34,7 @@ from workers.writer import Context, Writer
 
 log = logging.getLogger(__name__)
 
-WRITERS = 4  # some decode while others wait for the database: a fifth more than two
+WRITERS = 2  # the second decodes while the first waits for the database
 TRIALS = 2  # tests of connections at once; each holds a thread of the pool's four
 WRITER_THREAD = "mqtt-writer"
 DISCOVERY_THREAD = "mqtt-discovery"
