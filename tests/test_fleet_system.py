@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -290,16 +289,23 @@ def test_a_broker_that_is_not_there_yet_is_waited_for_and_mentioned_once(
     absent = Broker(tmp_path / "broker", users=LOGIN)
 
     with simulate("--demo", url=absent.url) as process:
-        time.sleep(4)  # several attempts of six connections
+        assert process.stderr is not None
+        said = []
+        for line in process.stderr:  # it may take its time to start
+            said.append(line)
+            if "waiting for" in line:
+                break
+        time.sleep(3)  # several attempts of six connections
         with absent, subscribed(absent) as subscriber:
             until(lambda: subscriber.live("/data"), "data")
             process.send_signal(signal.SIGTERM)
-            _, err = process.communicate(timeout=10)
+            said += process.stderr
+            process.wait(timeout=10)
 
     assert process.returncode == 0
-    assert len(re.findall("waiting for broker", err)) == 1
-    assert len(re.findall("is back", err)) == 1
-    assert "p@ss" not in err
+    assert len([line for line in said if "waiting for broker" in line]) == 1
+    assert len([line for line in said if "is back" in line]) == 1
+    assert "p@ss" not in "".join(said)
 
 
 def test_it_goes_on_after_the_broker_was_killed_and_loses_no_count(broker: Broker):

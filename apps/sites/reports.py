@@ -83,7 +83,9 @@ class Report:
     per_minute: tuple[int, ...] = ()
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), default=datetime.isoformat)
+        # Not `asdict`: it copies everything, a tenth of the work of 2,000 connects.
+        fields = {name: getattr(self, name) for name in _FIELDS}
+        return json.dumps(fields, default=datetime.isoformat)
 
     @classmethod
     def from_json(cls, text: str) -> Report:
@@ -95,8 +97,10 @@ class Report:
         for name in ("topics", "lowered_topics", "per_minute"):
             fields[name] = tuple(fields.get(name, ()))
         # A worker may be newer than who reads: during an upgrade.
-        known = {field.name for field in dataclasses.fields(cls)}
-        return cls(**{name: fields[name] for name in fields if name in known})
+        return cls(**{name: fields[name] for name in fields if name in _FIELDS})
+
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(Report))
 
 
 def store(reports: Iterable[Report], *, ttl_s: int = REPORT_TTL_S) -> set[int]:
