@@ -7,10 +7,6 @@ arrived with the first event that holds its value, or a newer one of its sensor.
 
 from __future__ import annotations
 
-import json
-import signal
-import subprocess
-import sys
 import time
 from bisect import bisect_left
 from collections import defaultdict
@@ -18,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bench.results import Result, percentile
-from bench.stage import ROOT, Stage
+from bench.stage import Stage
 
 RATES = (100, 1_000, 5_000)
 GOAL_RATE, COMMIT_GOAL_MS, EVENT_GOAL_MS = 1_000, 50, 700
@@ -126,17 +122,8 @@ def listening(
         if codes is None or code in codes
     ]
     heard: Heard = defaultdict(list)
-    command = [sys.executable, "-m", "bench.listener", url, stage.token(url), *sites]
-    with subprocess.Popen(
-        command, cwd=ROOT, env=stage.env, stdout=subprocess.PIPE, text=True
-    ) as listener:
-        assert listener.stdout is not None
-        try:
-            assert listener.stdout.readline() == "ready\n"
-            yield heard
-        finally:
-            listener.send_signal(signal.SIGTERM)
-        for line in listener.stdout:
-            arrived_us, event = json.loads(line)
-            for sensor, at_us in event:
-                heard[sensor].append((at_us, arrived_us))
+    with stage.listener(url, sites) as events:
+        yield heard
+    for arrived_us, event in events:
+        for sensor, at_us in event:
+            heard[sensor].append((at_us, arrived_us))

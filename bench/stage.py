@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -185,6 +186,27 @@ class Stage:
         with self.process(WEB.format(port=port)):
             until(lambda: _answers(url), "the web process answers")
             yield url
+
+    @contextmanager
+    def listener(self, url: str, sites: list[str]) -> Iterator[list[Any]]:
+        """Listen as that many browsers; what `bench.listener` heard is there then.
+
+        Args:
+            url: of the web process.
+            sites: by id, one browser each; may repeat.
+        """
+        heard: list[Any] = []
+        command = [sys.executable, "-m", "bench.listener", url, self.token(url), *sites]
+        with subprocess.Popen(
+            command, cwd=ROOT, env=self.env, stdout=subprocess.PIPE, text=True
+        ) as listener:
+            assert listener.stdout is not None
+            try:
+                assert listener.stdout.readline() == "ready\n"
+                yield heard
+            finally:
+                listener.send_signal(signal.SIGTERM)
+            heard += [json.loads(line) for line in listener.stdout]
 
     def token(self, url: str) -> str:
         """Return the superuser's token for the API."""

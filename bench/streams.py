@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import signal
-import subprocess
-import sys
-
 from bench.results import Result, percentile
-from bench.stage import ROOT, Stage
+from bench.stage import Stage
 
 CASES = ((100, 20), (500, 20), (1_000, 5))  # clients, events a second
 SCRIPT = """
@@ -51,15 +46,6 @@ def script(stage: Stage, rate: int, seconds: int) -> str:
 def _case(stage: Stage, url: str, clients: int, emitting: str) -> list[float]:
     """Return how many ms late each delivery was."""
     sites = [str(int(stage.number("SELECT id FROM sites_site")))] * clients
-    command = [sys.executable, "-m", "bench.listener", url, stage.token(url), *sites]
-    with subprocess.Popen(
-        command, cwd=ROOT, env=stage.env, stdout=subprocess.PIPE, text=True
-    ) as listener:
-        assert listener.stdout is not None
-        try:
-            assert listener.stdout.readline() == "ready\n"
-            stage.run("manage.py", "shell", "--no-imports", "-c", emitting)
-        finally:
-            listener.send_signal(signal.SIGTERM)
-        heard = [json.loads(line) for line in listener.stdout]
+    with stage.listener(url, sites) as heard:
+        stage.run("manage.py", "shell", "--no-imports", "-c", emitting)
     return [(arrived_us - values[0][1]) / 1e3 for arrived_us, values in heard if values]

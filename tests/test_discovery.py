@@ -34,6 +34,12 @@ def listening(system: System, site: dict[str, Any]) -> dict[str, Any]:
     )
 
 
+def over(system: System, site: dict[str, Any]) -> dict[str, Any]:
+    return dict(
+        until(lambda: (s := session_of(system, site))["ended_at"] and s, "it ends")
+    )
+
+
 def topics_of(system: System, site: dict[str, Any], query: str = "") -> dict[str, Any]:
     page = system.call("GET", f"mqtt/sites/{site['id']}/topics/{query}")
     return {topic["topic"]: topic for topic in page["topics"]}
@@ -132,8 +138,12 @@ def test_a_storm_of_topics_keeps_to_its_bounds(system: System, broker: Broker) -
     page = until(
         lambda: (p := first_topic())["dropped"] == 1_000 and p, "all are stored"
     )
-    ended = session_of(system, site)
-    assert (ended["state"], ended["topics"]) == ("finished", 6_000)
+    stopped = session_of(system, site)
+    discover(system, site, duration_s=1)
+    ended = over(system, site)
+
+    assert (stopped["topics"], stopped["messages"]) == (6_000, 6_002)
+    assert (ended["state"], ended["detail"]) == ("finished", "")
     assert (page["count"], page["dropped"]) == (5_000, 1_000)
     assert page["next"]
     assert page["topics"][0]["payload_encoding"] == "base64"

@@ -1,8 +1,8 @@
 """Statements that each database session parses and plans once, instead of every time.
 
-For the handful that every batch of messages runs: planning was three quarters of what
-PostgreSQL did for a small batch (3.3 ms, November 2026). They are known by name in a
-session, so a connection pooler has to keep a session for each client.
+For the handful that every batch of messages runs: a batch of one message cost
+PostgreSQL 2.5 ms of CPU time instead of 4.0 (November 2026). They are known by name in
+a session, so a connection pooler has to keep a session for each client.
 """
 
 from __future__ import annotations

@@ -148,6 +148,8 @@ class World:
         self.drain(len(self.spool))
 
 
+ON_LINE = {"publish", "commit", "deaf", "mute", "reconnect", "crash"}
+ALL_ACTS = ON_LINE | {"away", "drain"}
 ACTS = st.sampled_from(
     ["publish"] * 6
     + ["commit"] * 4
@@ -187,6 +189,22 @@ def check(world: World) -> None:
     assert sorted(world.stored) == sorted(world.published)
 
 
+def live(world, steps, payloads, *, acts=ALL_ACTS):
+    """Have all of a history happen; `payloads` makes the messages of a step."""
+    for place, (what, number) in enumerate(steps):
+        if what in acts:
+            act(world, what, number, payloads(place, number))
+    check(world)
+
+
+def equal(_place, number):
+    return [b"21.5"] * number
+
+
+def different(place, number):
+    return [b"%d-%d" % (place, n) for n in range(number)]
+
+
 ANYTIME = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -195,11 +213,7 @@ ANYTIME = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_equal_readings_are_as_many_as_were_published(past, steps):
     """Constant values, ids that count up and begin anew, PUBACKs and messages lost."""
     past.entries.clear()
-    world = World(past.write)
-    for what, number in steps:
-        if what not in ("away", "drain"):
-            act(world, what, number, [b"21.5"] * number)
-    check(world)
+    live(World(past.write), steps, equal, acts=ON_LINE)
 
 
 @ANYTIME
@@ -207,10 +221,7 @@ def test_equal_readings_are_as_many_as_were_published(past, steps):
 def test_an_id_that_is_used_again_at_once_hides_no_new_message(past, steps):
     past.entries.clear()
     world = World(past.write, new_id=lowest_id)
-    for place, (what, number) in enumerate(steps):
-        if what not in ("away", "drain"):
-            act(world, what, number, [b"%d-%d" % (place, n) for n in range(number)])
-    check(world)
+    live(world, steps, different, acts=ON_LINE)
 
 
 @ANYTIME
@@ -219,20 +230,14 @@ def test_equal_readings_under_one_id_are_all_stored_while_they_arrive(past, step
     """What is lost on its way is another matter: nothing tells it from a redelivery."""
     past.entries.clear()
     world = World(past.write, new_id=lowest_id)
-    for what, number in steps:
-        if what in ("publish", "commit", "mute", "reconnect"):
-            act(world, what, number, [b"21.5"] * number)
-    check(world)
+    live(world, steps, equal, acts={"publish", "commit", "mute", "reconnect"})
 
 
 @ANYTIME
 @given(steps=STEPS)
 def test_what_waited_in_a_spool_is_stored_once_whatever_came_meanwhile(past, steps):
     past.entries.clear()
-    world = World(past.write)
-    for place, (what, number) in enumerate(steps):
-        act(world, what, number, [b"%d-%d" % (place, n) for n in range(number)])
-    check(world)
+    live(World(past.write), steps, different)
 
 
 def test_so_it_is_with_the_database(north, monkeypatch):
@@ -245,11 +250,9 @@ def test_so_it_is_with_the_database(north, monkeypatch):
         write_tallies(tallies, redelivery.pack(messages, repeats))
 
     world = World(write, connection_id=connection_id)
-    for place in range(120):
-        what = chance.choice(["publish", "publish", "commit", "mute", "away", "drain",
-                              "deaf", "reconnect", "crash"])  # fmt: skip
-        number = chance.randrange(1, 50)
-        act(world, what, number, [b"%d-%d" % (place, n) for n in range(number)])
+    acts = ["publish", "publish", "commit", "mute", "away", "drain", "deaf",
+            "reconnect", "crash"]  # fmt: skip
+    steps = [(chance.choice(acts), chance.randrange(1, 50)) for _ in range(120)]
+    live(world, steps, different)
 
-    check(world)
     assert ConnectionStats.objects.get(connection=connection_id).duplicate > 100
