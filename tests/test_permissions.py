@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,10 +80,9 @@ PUBLISH = {
 
 @dataclass(frozen=True)
 class Route:
-    """An address, the id it takes, and who gets what for each method it has."""
+    """Who gets what for each method that an address has."""
 
     methods: dict[str, Any]
-    id_of: str = ""
     query: str = ""
     body: dict[str, Any] = field(default_factory=dict)
     is_public: bool = False
@@ -103,116 +102,87 @@ ROUTES = {
     "docs/": Route({"GET": OPEN}, is_public=True),
     "sites/": Route({"GET": LIST, "POST": CREATE}, body={"name": "New"}),
     "sites/<int:site_id>/": Route(
-        {"GET": READ, "PATCH": ADMINISTER, "DELETE": ADMINISTER}, id_of="site"
+        {"GET": READ, "PATCH": ADMINISTER, "DELETE": ADMINISTER}
     ),
     "mqtt/health/": Route({"GET": OPEN}, is_public=True),
     "mqtt/health/live/": Route({"GET": OPEN}, is_public=True),
     "mqtt/health/ready/": Route({"GET": OPEN}, is_public=True),
     "mqtt/connections/": Route({"GET": LIST}),
-    "mqtt/connections/<int:connection_id>/enable/": Route(
-        {"POST": CONTROL}, id_of="connection"
-    ),
-    "mqtt/connections/<int:connection_id>/disable/": Route(
-        {"POST": CONTROL}, id_of="connection"
-    ),
+    "mqtt/connections/<int:connection_id>/enable/": Route({"POST": CONTROL}),
+    "mqtt/connections/<int:connection_id>/disable/": Route({"POST": CONTROL}),
     "mqtt/sites/<int:site_id>/connection/": Route(
         {"GET": ADMINISTER, "PUT": ADMINISTER, "PATCH": ADMINISTER},
-        id_of="site",
         body=BROKER,
     ),
-    "mqtt/sites/<int:site_id>/start/": Route({"POST": CONTROL}, id_of="site"),
-    "mqtt/sites/<int:site_id>/stop/": Route({"POST": CONTROL}, id_of="site"),
-    "mqtt/sites/<int:site_id>/restart/": Route({"POST": CONTROL}, id_of="site"),
-    "mqtt/sites/<int:site_id>/status/": Route({"GET": READ}, id_of="site"),
-    "mqtt/sites/<int:site_id>/events/": Route({"GET": READ}, id_of="site"),
-    "mqtt/sites/<int:site_id>/gaps/": Route({"GET": READ}, id_of="site"),
-    "mqtt/sites/<int:site_id>/messages/watch/": Route({"POST": READ}, id_of="site"),
+    "mqtt/sites/<int:site_id>/start/": Route({"POST": CONTROL}),
+    "mqtt/sites/<int:site_id>/stop/": Route({"POST": CONTROL}),
+    "mqtt/sites/<int:site_id>/restart/": Route({"POST": CONTROL}),
+    "mqtt/sites/<int:site_id>/status/": Route({"GET": READ}),
+    "mqtt/sites/<int:site_id>/events/": Route({"GET": READ}),
+    "mqtt/sites/<int:site_id>/gaps/": Route({"GET": READ}),
+    "mqtt/sites/<int:site_id>/messages/watch/": Route({"POST": READ}),
     "mqtt/sites/<int:site_id>/publish/": Route(
-        {"POST": PUBLISH}, id_of="site", body={"topic": "else/where", "message": "x"}
+        {"POST": PUBLISH}, body={"topic": "else/where", "message": "x"}
     ),
     # 400: the settings to try are none, so that nothing is tried.
-    "mqtt/sites/<int:site_id>/test/": Route(
-        {"POST": PUBLISH}, id_of="site", body={"broker_port": 0}
-    ),
-    "mqtt/sites/<int:site_id>/resubscribe/": Route({"POST": CONTROL}, id_of="site"),
+    "mqtt/sites/<int:site_id>/test/": Route({"POST": PUBLISH}, body={"broker_port": 0}),
+    "mqtt/sites/<int:site_id>/resubscribe/": Route({"POST": CONTROL}),
     "mqtt/sites/<int:site_id>/mappings/": Route(
-        {"GET": READ, "POST": ADMINISTER_NEW}, id_of="site", body=MAPPING
+        {"GET": READ, "POST": ADMINISTER_NEW}, body=MAPPING
     ),
     # 400: nothing says which payload to try.
-    "mqtt/sites/<int:site_id>/mappings/preview/": Route(
-        {"POST": PUBLISH}, id_of="site"
-    ),
+    "mqtt/sites/<int:site_id>/mappings/preview/": Route({"POST": PUBLISH}),
     "mqtt/sites/<int:site_id>/mappings/<int:mapping_id>/": Route(
-        {"GET": READ, "PATCH": ADMINISTER, "DELETE": ADMINISTER}, id_of="site"
+        {"GET": READ, "PATCH": ADMINISTER, "DELETE": ADMINISTER}
     ),
-    "mqtt/sites/<int:site_id>/quarantine/": Route({"GET": READ}, id_of="site"),
-    "mqtt/sites/<int:site_id>/quarantine/replay/": Route(
-        {"POST": ADMINISTER}, id_of="site"
-    ),
-    "mqtt/sites/<int:site_id>/quarantine/<int:message_id>/": Route(
-        {"GET": READ}, id_of="site"
-    ),
+    "mqtt/sites/<int:site_id>/quarantine/": Route({"GET": READ}),
+    "mqtt/sites/<int:site_id>/quarantine/replay/": Route({"POST": ADMINISTER}),
+    "mqtt/sites/<int:site_id>/quarantine/<int:message_id>/": Route({"GET": READ}),
     "mqtt/sites/<int:site_id>/discover/": Route(
-        {"GET": READ, "POST": DISCOVER, "DELETE": ADMINISTER}, id_of="site"
+        {"GET": READ, "POST": DISCOVER, "DELETE": ADMINISTER}
     ),
-    "mqtt/sites/<int:site_id>/topics/": Route({"GET": READ}, id_of="site"),
+    "mqtt/sites/<int:site_id>/topics/": Route({"GET": READ}),
     "mqtt/sites/<int:site_id>/topics/<int:topic_id>/": Route(
-        {"GET": READ, "PATCH": ADMINISTER, "DELETE": ADMINISTER}, id_of="site"
+        {"GET": READ, "PATCH": ADMINISTER, "DELETE": ADMINISTER}
     ),
-    "mqtt/sites/<int:site_id>/commands/": Route({"GET": CONTROL}, id_of="site"),
-    "mqtt/sites/<int:site_id>/commands/<int:command_id>/": Route(
-        {"GET": CONTROL}, id_of="site"
-    ),
-    "mqtt/alerts/": Route({"GET": READ}, id_of="site", query="?site_id={}"),
+    "mqtt/sites/<int:site_id>/commands/": Route({"GET": CONTROL}),
+    "mqtt/sites/<int:site_id>/commands/<int:command_id>/": Route({"GET": CONTROL}),
+    "mqtt/alerts/": Route({"GET": READ}, query="?site_id=<int:site_id>"),
     "mqtt/alerts/channels/": Route(
         {"GET": LIST_ADMINISTER, "POST": CREATE}, body=CHANNEL
     ),
     "mqtt/alerts/channels/<int:channel_id>/": Route(
-        {"GET": SUPERVISE, "PATCH": SUPERVISE, "DELETE": SUPERVISE}, id_of="site"
+        {"GET": SUPERVISE, "PATCH": SUPERVISE, "DELETE": SUPERVISE}
     ),
-    "mqtt/alerts/channels/<int:channel_id>/test/": Route(
-        {"POST": SUPERVISE}, id_of="site"
-    ),
-    "mqtt/gateways/": Route({"GET": READ}, id_of="site", query="?site_id={}"),
-    "mqtt/dataloggers/": Route({"GET": READ}, id_of="site", query="?site_id={}"),
-    "mqtt/gateways/<int:gateway_id>/": Route(
-        {"GET": READ, "PATCH": ADMINISTER}, id_of="gateway"
-    ),
-    "mqtt/dataloggers/<int:datalogger_id>/": Route(
-        {"GET": READ, "PATCH": ADMINISTER}, id_of="datalogger"
-    ),
-    "mqtt/dataloggers/<int:datalogger_id>/uptime/": Route(
-        {"GET": READ}, id_of="datalogger"
-    ),
-    "mqtt/dataloggers/<int:datalogger_id>/presence/": Route(
-        {"GET": READ}, id_of="datalogger"
-    ),
-    "mqtt/sensors/<int:sensor_id>/": Route(
-        {"GET": READ, "PATCH": ADMINISTER}, id_of="sensor"
-    ),
+    "mqtt/alerts/channels/<int:channel_id>/test/": Route({"POST": SUPERVISE}),
+    "mqtt/gateways/": Route({"GET": READ}, query="?site_id=<int:site_id>"),
+    "mqtt/dataloggers/": Route({"GET": READ}, query="?site_id=<int:site_id>"),
+    "mqtt/gateways/<int:gateway_id>/": Route({"GET": READ, "PATCH": ADMINISTER}),
+    "mqtt/dataloggers/<int:datalogger_id>/": Route({"GET": READ, "PATCH": ADMINISTER}),
+    "mqtt/dataloggers/<int:datalogger_id>/uptime/": Route({"GET": READ}),
+    "mqtt/dataloggers/<int:datalogger_id>/presence/": Route({"GET": READ}),
+    "mqtt/sensors/<int:sensor_id>/": Route({"GET": READ, "PATCH": ADMINISTER}),
     "mqtt/sensors/by_datalogger": Route(
-        {"GET": READ}, id_of="datalogger", query="?datalogger_id={}"
+        {"GET": READ}, query="?datalogger_id=<int:datalogger_id>"
     ),
     "mqtt/sensors/by_datalogger/": Route(
-        {"GET": READ}, id_of="datalogger", query="?datalogger_id={}"
+        {"GET": READ}, query="?datalogger_id=<int:datalogger_id>"
     ),
-    "mqtt/sensors/<int:sensor_id>/readings/": Route({"GET": READ}, id_of="sensor"),
-    "mqtt/sensors/<int:sensor_id>/changes/": Route({"GET": READ}, id_of="sensor"),
-    "mqtt/dataloggers/<int:datalogger_id>/history/": Route(
-        {"GET": READ}, id_of="datalogger"
-    ),
+    "mqtt/sensors/<int:sensor_id>/readings/": Route({"GET": READ}),
+    "mqtt/sensors/<int:sensor_id>/changes/": Route({"GET": READ}),
+    "mqtt/dataloggers/<int:datalogger_id>/history/": Route({"GET": READ}),
     # 415: the body of these tests is JSON, not CSV.
-    "mqtt/dataloggers/<int:datalogger_id>/history/import/": Route(
-        {"POST": UPLOAD}, id_of="datalogger"
-    ),
+    "mqtt/dataloggers/<int:datalogger_id>/history/import/": Route({"POST": UPLOAD}),
 }
 DELETED = 204
 
 
-def path_of(address: str, number: int) -> str:
-    """Return the path of an address for the thing with this id."""
-    path = re.sub(r"<int:\w+>", str(number), address)
-    return f"/api/v1/{path}{ROUTES[address].query.format(number)}"
+def path_of(address: str, ids: Mapping[str, int]) -> str:
+    """Return the path of an address, and its query, about the things with these ids."""
+    path = address + ROUTES[address].query
+    return "/api/v1/" + re.sub(
+        r"<int:(\w+)_id>", lambda found: str(ids[found[1]]), path
+    )
 
 
 def send(client: APIClient, method: str, path: str, body: dict[str, Any]) -> Any:
@@ -230,51 +200,46 @@ def all_addresses(patterns: list[Any], prefix: str = "") -> Iterator[str]:
 
 
 def ids_of(site: Site) -> dict[str, int]:
-    connection = running(site)
-    Command.objects.create(  # its id is the site's: an address takes one number here
-        pk=site.pk, site=site, payload_size=0, expires_at=timezone.now()
-    )
-    TopicMapping.objects.create(
-        pk=site.pk, site=site, version=9, values=MAPPING["values"]
-    )
-    QuarantinedMessage.objects.create(
-        pk=site.pk,
-        site=site,
-        topic="t",
-        payload=b"",
-        payload_size=0,
-        qos=0,
-        retain=False,
-        reason="json_invalid",
-    )
-    DiscoveredTopic.objects.create(
-        pk=site.pk,
-        site=site,
-        topic="t",
-        digest=topic_digest("t"),
-        first_seen=timezone.now(),
-        last_seen=timezone.now(),
-        last_payload=b"",
-    )
-    AlertChannel.objects.create(pk=site.pk, site=site, **CHANNEL)
+    """Give the site one of everything, and return their ids."""
+    now = timezone.now()
     datalogger = Datalogger.objects.create(site=site, type="monstro", number="15")
-    sensor = SensorDevice.objects.create(datalogger=datalogger, key="t_ext")
-    return {
-        "site": site.pk,
-        "connection": connection.pk,
-        "datalogger": datalogger.pk,
-        "gateway": Gateway.objects.create(site=site, number="1").pk,
-        "sensor": sensor.pk,
-        "mapping": site.pk,
-        "message": site.pk,
+    rows = {
+        "site": site,
+        "connection": running(site),
+        "gateway": Gateway.objects.create(site=site, number="1"),
+        "datalogger": datalogger,
+        "sensor": SensorDevice.objects.create(datalogger=datalogger, key="t_ext"),
+        "command": Command.objects.create(site=site, payload_size=0, expires_at=now),
+        "mapping": TopicMapping.objects.create(
+            site=site, version=9, values=MAPPING["values"]
+        ),
+        "message": QuarantinedMessage.objects.create(
+            site=site,
+            topic="t",
+            payload=b"",
+            payload_size=0,
+            qos=0,
+            retain=False,
+            reason="json_invalid",
+        ),
+        "topic": DiscoveredTopic.objects.create(
+            site=site,
+            topic="t",
+            digest=topic_digest("t"),
+            first_seen=now,
+            last_seen=now,
+            last_payload=b"",
+        ),
+        "channel": AlertChannel.objects.create(site=site, **CHANNEL),
     }
+    return {kind: row.pk for kind, row in rows.items()}
 
 
 @pytest.fixture
 def targets(north: Site, hidden: Site) -> dict[str, dict[str, int]]:
-    kinds = ("site", "connection", "gateway", "datalogger", "sensor")
-    missing = dict.fromkeys(kinds, MISSING)
-    return {"north": ids_of(north), "hidden": ids_of(hidden), "missing": missing}
+    ids = ids_of(north)
+    missing = dict.fromkeys(ids, MISSING)
+    return {"north": ids, "hidden": ids_of(hidden), "missing": missing}
 
 
 @pytest.fixture
@@ -310,8 +275,7 @@ def test_everybody_gets_exactly_what_is_theirs(person, target, people, targets):
     wanted, got = {}, {}
 
     for address, route in ROUTES.items():
-        number = targets[target].get(route.id_of, 0)
-        path = path_of(address, number)
+        path = path_of(address, targets[target])
         for method in METHODS:
             wanted[method, address] = wanted_status(route, method, person, target)
             with transaction.atomic():
@@ -346,14 +310,16 @@ def test_a_list_holds_only_what_its_reader_may_see(people, targets):
 
 
 @pytest.mark.parametrize(
-    "address", [address for address, route in ROUTES.items() if route.id_of]
+    "address", [one for one, route in ROUTES.items() if "<int:" in one + route.query]
 )
-def test_it_says_404_to_any_number_that_is_no_id(address, superuser):
+def test_it_says_404_to_any_number_that_is_no_id(address, superuser, targets):
     client = client_of(superuser)
     method = next(iter(ROUTES[address].methods))
 
     for number in (0, 2**31, 2**63 - 1, 2**63, 10**40):
-        answer = client.generic(method, path_of(address, number))
+        answer = client.generic(
+            method, path_of(address, dict.fromkeys(targets["missing"], number))
+        )
 
         assert answer.status_code == 404, (number, answer.content)
 
@@ -405,8 +371,7 @@ def test_no_answer_and_no_log_holds_a_brokers_password(
 
     for address, route in ROUTES.items():
         for target in ("north", "hidden"):
-            number = targets[target].get(route.id_of, 0)
-            path = path_of(address, number)
+            path = path_of(address, targets[target])
             for method in ("GET", "PUT", "POST", "OPTIONS"):
                 answer = send(client, method, path, route.body | BROKER)
                 body = answer.content.decode()

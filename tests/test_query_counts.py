@@ -158,8 +158,7 @@ def calls(places):
     found = []
     for address, route in ROUTES.items():
         if "GET" in route.methods and address not in ("schema/", "docs/"):
-            query = route.query.format(places[route.id_of].pk) if route.id_of else ""
-            found.append(f"/api/v1/{filled_in(address, places)}{query}")
+            found.append(f"/api/v1/{filled_in(address + route.query, places)}")
     return found
 
 
