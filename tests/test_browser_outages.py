@@ -96,7 +96,9 @@ def assert_it_is_back(page, value, last):
     expect(page.locator("html")).not_to_have_class(AWAY)
     expect(value).to_have_text(last)
     assert page.evaluate("window.isSamePage") is True
-    assert total_shift(page) < NO_SHIFT  # the banner pushes nothing away
+    # The banner pushes nothing away. What happened to the link meanwhile, on a machine
+    # that took longer, is news: the rows of the timeline make room for it.
+    assert total_shift(page, but='data-key="event-') < NO_SHIFT
 
 
 def test_ten_seconds_without_valkey(system, device, open_page):

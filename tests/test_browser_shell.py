@@ -15,15 +15,22 @@ pytestmark = pytest.mark.system
 NO_SHIFT = 0.001
 STYLES = Path(__file__).parent.parent / "apps/web/static/web"
 # Every control that a toast must not cover, as far as it can be seen.
+# The toast stands in the bar, under which the page moves: what is behind the bar is
+# covered by the bar.
 COVERED = """
 () => {
+  const bar = document.querySelector(".top").getBoundingClientRect();
   const toast = document.querySelector(".toast").getBoundingClientRect();
   const covers = (box) => box.left < toast.right && box.right > toast.left
     && box.top < toast.bottom && box.bottom > toast.top;
-  return [...document.querySelectorAll("a, button, input, summary")]
+  const covered = [...document.querySelectorAll("a, button, input, summary")]
     .filter((element) => element.checkVisibility({ visibilityProperty: true }))
-    .filter((element) => covers(element.getBoundingClientRect()))
+    .filter((element) => {
+      const box = element.getBoundingClientRect();
+      return (element.closest(".top") || box.bottom > bar.bottom) && covers(box);
+    })
     .map((element) => element.outerHTML);
+  return toast.bottom > bar.bottom ? ["outside of the bar", ...covered] : covered;
 }
 """
 # Where the focus is, and whether it can be seen there.
