@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from threading import Thread
 from typing import Any
 
-import httpx
 import pytest
 
 from embedded.broker import Broker
 from project.broker_url import BrokerUrl
 from tests.mqtt import Peer
-from tests.system import System, until
+from tests.system import WEB, System, until
 from workers.fleet.crew import Pace, mass_crews
 from workers.fleet.engine import Engine
 from workers.fleet.link import LinkOptions
@@ -167,7 +166,7 @@ def test_readings_as_csv(system: System, site: dict[str, Any]):
     path = f"mqtt/sensors/by_datalogger/?datalogger_id={logger['id']}"
     [sensor, *_] = system.call("GET", path)["sensors"]
 
-    answer = httpx.get(
+    answer = WEB.get(
         f"{system.url}/api/v1/mqtt/sensors/{sensor['id']}/readings/?format=csv",
         headers={"Authorization": f"Bearer {system.token()}"},
     )
@@ -212,7 +211,7 @@ def test_publish_and_health(system: System, site: dict[str, Any]):
     assert done["success"] is True
     assert done["message"] == "Message published successfully"
 
-    health = httpx.get(f"{system.url}/api/v1/mqtt/health/").json()
+    health = WEB.get(f"{system.url}/api/v1/mqtt/health/").json()
     assert health.keys() >= {"status", "service", "connections"}
     assert health["service"].keys() >= {"running", "instance_id"}
     assert health["connections"].keys() >= {"total", "enabled", "healthy", "unhealthy"}

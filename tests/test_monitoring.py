@@ -7,20 +7,19 @@ import subprocess
 import sys
 import time
 
-import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from embedded.broker import Broker
 from tests.mqtt import Peer
-from tests.system import ROOT, System, until
+from tests.system import ROOT, WEB, System, until
 
 pytestmark = pytest.mark.system
 
 
 def metrics_of(system: System) -> dict[tuple[str, str], float]:
     """Return each series by its name and label values, without our prefix."""
-    answer = httpx.get(f"{system.url}/metrics", timeout=30)
+    answer = WEB.get(f"{system.url}/metrics")
     assert answer.status_code == 200, answer.text
     return {
         (sample.name.removeprefix("guardiano_"), " ".join(sample.labels.values())): (

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import pytest
 
 from embedded.broker import Broker
 from embedded.ports import free_port
 from tests.mqtt import Peer
 from tests.proxy import Proxy
-from tests.system import Process, System, until
+from tests.system import WEB, Process, System, until
 
 pytestmark = pytest.mark.system
 
@@ -113,7 +112,7 @@ def test_without_valkey_mqtt_and_ingest_go_on(tmp_path: Path, broker: Broker) ->
             assert system.status(site)["status"] == "connected"
             system.start_site(waiting)  # answers, and is healed by the reconcile
             assert system.status(waiting)["status"] == "connecting"
-            health = httpx.get(f"{system.url}/api/v1/mqtt/health/")
+            health = WEB.get(f"{system.url}/api/v1/mqtt/health/")
             assert health.json()["service"]["running"] is True
             time.sleep(10)
             system.valkey.start()
@@ -136,7 +135,7 @@ def test_without_its_worker_a_site_is_not_shown_as_connected(
 
         seen = system.wait_status(site, "error", "worker_lost", 60)
         assert seen["handler_running"] is False
-        health = httpx.get(f"{system.url}/api/v1/mqtt/health/")
+        health = WEB.get(f"{system.url}/api/v1/mqtt/health/")
         assert health.status_code == 503
         assert health.json()["status"] == "unhealthy"
         until(
