@@ -214,11 +214,13 @@ def test_a_broker_that_grants_qos_0_is_not_simply_connected(open_case) -> None:
     assert seen["lowered_topics"] == seen["topics_list"]
     assert "lower QoS" in seen["error_message"]
     path = f"mqtt/sites/{case.site['id']}/events/"
-    event = case.system.call("GET", path)["events"][0]
-    assert (event["new_status"], event["detail"]) == (
-        "connected",
-        seen["error_message"],
-    )
+
+    def told() -> tuple[str, str]:
+        event = case.system.call("GET", path)["events"][0]
+        return event["new_status"], event["detail"]
+
+    words = ("connected", seen["error_message"])
+    until(lambda: told() == words, "the timeline says so")  # it follows the status
 
 
 @pytest.mark.parametrize(
