@@ -140,6 +140,9 @@ def test_a_redelivery_is_counted_and_not_stored(system: System) -> None:
         system.wait_status(site, "disconnected")
 
 
+FROM_CONNECTIONS = "FROM sites_mqttconnection WHERE status = 'connected'"
+
+
 def _assert_all_stored(
     system: System, broker: Broker, site: dict[str, object], count: int
 ) -> None:
@@ -188,23 +191,19 @@ def test_a_killed_worker_loses_and_doubles_nothing(
             publishing = threading.Thread(target=load)
             publishing.start()
             time.sleep(3)
+            epochs = dict(system.sql("SELECT id, report_epoch " + FROM_CONNECTIONS))
             system.processes["mqtt0"].kill()
             killed = time.monotonic()
             if not is_standby:
                 system.processes["mqtt0"].start()
-            epochs = system.sql("SELECT max(epoch) FROM sites_shardlease")[0][0]
-            until(
-                lambda: (
-                    system.sql(
-                        "SELECT count(*) FROM sites_mqttconnection "
-                        "WHERE status = 'connected' AND report_epoch > %s",
-                        epochs,
-                    )[0][0]
-                    == len(sites)
-                ),
-                "all sites connected again",
-                120,
-            )
+
+            def are_back() -> bool:
+                rows = system.sql("SELECT id, report_epoch " + FROM_CONNECTIONS)
+                return len(rows) == len(sites) and all(
+                    epoch > epochs[row_id] for row_id, epoch in rows
+                )
+
+            until(are_back, "all sites connected again", 120)
             took_s = time.monotonic() - killed
             time.sleep(2)
             stop.set()
