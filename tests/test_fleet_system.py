@@ -258,7 +258,7 @@ def test_sigterm_ends_the_demo_in_two_seconds_with_everybody_offline(broker: Bro
         until(lambda: len(subscriber.live("/status")) >= 2 * devices, "all farewells")
 
     assert code == 0
-    assert took < 8  # and not for ever
+    assert took < 2
     with subscribed(broker) as late:
         until(lambda: len(late.got) >= devices, "the retained statuses")
         assert {retain for _, _, retain in late.got} == {True}
@@ -378,4 +378,4 @@ def test_a_frozen_broker_does_not_hold_up_the_end(broker: Broker):
         finally:
             broker.thaw()
 
-    assert took < 8  # and not for ever
+    assert took < 2

@@ -162,7 +162,7 @@ def test_a_broker_that_stalls_is_given_ten_seconds_wherever_it_does(open_case) -
     deaf.sees("error", "timeout")
     lost = gone.sees("error", "lost")
 
-    assert time.monotonic() - started < 60  # 11 s on a quiet machine
+    assert time.monotonic() - started < 30  # 11 s on a quiet machine
     assert "silent" in lost["error_message"]
     for case in (mute, deaf, gone):
         assert isinstance(case.fake, Hostile)

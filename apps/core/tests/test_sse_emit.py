@@ -34,7 +34,7 @@ def test_it_says_so_when_redis_is_away(valkey: Valkey) -> None:
     was_sent = events.emit(["a", "b", "c"], "status", {})
 
     assert was_sent is False
-    assert time.monotonic() - started < 8
+    assert time.monotonic() - started < 3
 
 
 def test_it_gives_up_on_a_frozen_redis_within_three_seconds(valkey: Valkey) -> None:
@@ -45,7 +45,7 @@ def test_it_gives_up_on_a_frozen_redis_within_three_seconds(valkey: Valkey) -> N
         started = time.monotonic()
 
         assert events.emit(["a", "b", "c"], "status", {}) is False
-        assert time.monotonic() - started < 8  # it means to take three
+        assert time.monotonic() - started < 3.5
 
 
 def test_the_first_event_after_an_outage_is_sent(valkey: Valkey) -> None:
