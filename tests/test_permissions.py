@@ -177,12 +177,13 @@ ROUTES = {
 DELETED = 204
 
 
+def filled_in(address: str, ids: Mapping[str, int]) -> str:
+    return re.sub(r"<int:(\w+)_id>", lambda found: str(ids[found[1]]), address)
+
+
 def path_of(address: str, ids: Mapping[str, int]) -> str:
     """Return the path of an address, and its query, about the things with these ids."""
-    path = address + ROUTES[address].query
-    return "/api/v1/" + re.sub(
-        r"<int:(\w+)_id>", lambda found: str(ids[found[1]]), path
-    )
+    return "/api/v1/" + filled_in(address + ROUTES[address].query, ids)
 
 
 def send(client: APIClient, method: str, path: str, body: dict[str, Any]) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 
 import pytest
@@ -26,7 +25,7 @@ from apps.sites.services import connection_of, site_create
 from apps.sites.tests.builders import configured, running
 from apps.telemetry.models import QuarantinedMessage, Reading, TopicMapping
 from apps.web.urls import urlpatterns
-from tests.test_permissions import ROUTES
+from tests.test_permissions import ROUTES, filled_in, path_of
 
 FEW, MANY = 2, 20
 UNKNOWN = b'{"v": 9, "t": 1}'
@@ -44,10 +43,10 @@ MOST = 24  # of the page that needs most; a new join is better than a new questi
 
 @pytest.fixture
 def places(north, superuser):
-    """What the ids in addresses stand for: a site and what it has, two of each."""
+    """The ids in addresses: of a site and of what it has, two of each."""
     running(north)
     grow(north, superuser, range(FEW))
-    return {
+    rows = {
         "site": north,
         "connection": north.connection,
         "gateway": Gateway.objects.first(),
@@ -60,6 +59,7 @@ def places(north, superuser):
         "member": north.members.first(),
         "channel": AlertChannel.objects.first(),
     }
+    return {kind: row.pk for kind, row in rows.items()}
 
 
 def grow(site, user, numbers):
@@ -143,10 +143,6 @@ def grow(site, user, numbers):
         AlertDelivery.objects.create(channel=channel, alert=alert, event="opened")
 
 
-def filled_in(address, places):
-    return re.sub(r"<int:(\w+)_id>", lambda found: str(places[found[1]].pk), address)
-
-
 def pages(places):
     """Return the address of every page, also of those that do not exist yet."""
     routes = [str(pattern.pattern) for pattern in urlpatterns]
@@ -158,7 +154,7 @@ def calls(places):
     found = []
     for address, route in ROUTES.items():
         if "GET" in route.methods and address not in ("schema/", "docs/"):
-            found.append(f"/api/v1/{filled_in(address + route.query, places)}")
+            found.append(path_of(address, places))
     return found
 
 
