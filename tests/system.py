@@ -142,6 +142,7 @@ class System:
     def __init__(self, folder: Path, *, workers: dict[str, str], **env: str) -> None:
         self.folder = folder
         self.valkey = Valkey(folder / "valkey")
+        self.server = os.environ["DATABASE_URL"]
         self.database = f"system_{uuid4().hex[:10]}"
         self.instance = self.database
         self.port = free_port()
@@ -184,8 +185,8 @@ class System:
         until(self._is_up, "the web answers and the shards are owned", 120)
 
     def _make_database(self) -> None:
-        """Prepare one database per server, and copy it: a tenth of the time."""
-        server = os.environ["DATABASE_URL"]
+        """Prepare one database per server, and copy it for each system."""
+        server = self.server
         if server not in _prepared:
             name = f"{self.database}_prepared"
             _sql_on_server(server, f"CREATE DATABASE {name}")
@@ -208,7 +209,7 @@ class System:
         for process in self.processes.values():
             process.stop()
         self.valkey.stop()
-        _drop_database(os.environ["DATABASE_URL"], self.database)
+        _drop_database(self.server, self.database)
 
     def _is_up(self) -> bool:
         for process in self.processes.values():
@@ -327,7 +328,7 @@ class System:
 
     @property
     def dsn(self) -> str:
-        return _with_database(os.environ["DATABASE_URL"], self.database)
+        return _with_database(self.server, self.database)
 
     @contextmanager
     def db(self) -> Iterator[Any]:

@@ -140,7 +140,7 @@ def test_a_redelivery_is_counted_and_not_stored(system: System) -> None:
         system.wait_status(site, "disconnected")
 
 
-FROM_CONNECTIONS = "FROM sites_mqttconnection WHERE status = 'connected'"
+EPOCHS = "SELECT id, report_epoch FROM sites_mqttconnection WHERE status = 'connected'"
 
 
 def _assert_all_stored(
@@ -191,14 +191,14 @@ def test_a_killed_worker_loses_and_doubles_nothing(
             publishing = threading.Thread(target=load)
             publishing.start()
             time.sleep(3)
-            epochs = dict(system.sql("SELECT id, report_epoch " + FROM_CONNECTIONS))
+            epochs = dict(system.sql(EPOCHS))
             system.processes["mqtt0"].kill()
             killed = time.monotonic()
             if not is_standby:
                 system.processes["mqtt0"].start()
 
             def are_back() -> bool:
-                rows = system.sql("SELECT id, report_epoch " + FROM_CONNECTIONS)
+                rows = system.sql(EPOCHS)
                 return len(rows) == len(sites) and all(
                     epoch > epochs[row_id] for row_id, epoch in rows
                 )
