@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+STILL = ("T", "t", "Z", "X")  # proc(5): stopped, traced, zombie, dead
 _LIBC = ctypes.CDLL(None, use_errno=True)  # loaded before any fork: see dies_with_us()
 
 
@@ -61,6 +62,25 @@ def signal_all(pids: Iterable[int], number: signal.Signals) -> None:
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
+
+
+def freeze(pids: Iterable[int], timeout_s: float = 10.0) -> None:
+    """SIGSTOP processes and wait until none of their threads runs any more.
+
+    The signal alone is a request: on a busy machine a process with several threads
+    still answers for a moment after it (a broker did once, 2026-11-21).
+
+    Raises:
+        TimeoutError: some thread still ran after `timeout_s`.
+    """
+    pids = list(pids)
+    signal_all(pids, signal.SIGSTOP)
+    end = time.monotonic() + timeout_s
+    while running := [pid for pid in pids if not _is_still(pid)]:
+        if time.monotonic() > end:
+            message = f"still running after SIGSTOP: {running}"
+            raise TimeoutError(message)
+        time.sleep(0.002)
 
 
 def has_ended(process: subprocess.Popen[bytes]) -> bool:
@@ -126,6 +146,16 @@ def dies_with_us(number: signal.Signals) -> Callable[[], None] | None:
     return set_death_signal
 
 
+def _is_still(pid: int) -> bool:
+    """Whether all threads of a process are stopped or ended."""
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+    except OSError:  # it is gone
+        return True
+    states = [fields[0] for task in tasks if (fields := _stat_in(task))]
+    return all(state in STILL for state in states)
+
+
 def _group(leader: int) -> list[int]:
     found = []
     for pid in _pids():
@@ -140,9 +170,13 @@ def _pids() -> list[int]:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """Fields of /proc/PID/stat after the command's name, which may hold anything."""
+    return _stat_in(Path(f"/proc/{pid}"))
+
+
+def _stat_in(task: Path) -> list[str] | None:
+    """Fields of its `stat` after the command's name, which may hold anything."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        text = (task / "stat").read_text(errors="replace")
     except OSError:
         return None
     return text.rpartition(")")[2].split()

@@ -137,7 +137,7 @@ class Server(ABC):
 
     def freeze(self) -> None:
         """SIGSTOP all its processes: connections stay open, nothing answers."""
-        proc.signal_all(self._all_pids(), signal.SIGSTOP)
+        proc.freeze(self._all_pids())
 
     def thaw(self) -> None:
         proc.signal_all(self._all_pids(), signal.SIGCONT)

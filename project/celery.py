@@ -42,7 +42,7 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,  # the default gives up after an hour
     broker_transport_options={
-        "visibility_timeout": 3600,
+        "ack_emulation": False,  # decision 024
         "socket_timeout": 10,  # kombu's default None hangs on a frozen Redis
         "socket_connect_timeout": 3,
         "socket_keepalive": True,

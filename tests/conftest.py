@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,20 @@ from tests.browser import (  # noqa: F401 (fixtures)
     problems,
 )
 from tests.full_site import full_site  # noqa: F401 (a fixture)
-from tests.system import System
+from tests.system import RUNNING, System
+
+logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each look at a status
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[
+    None, pytest.TestReport, pytest.TestReport
+]:
+    """Show what the processes said when a test of theirs fails."""
+    report = yield
+    if report.failed:
+        report.sections += [part for system in RUNNING for part in system.last_words()]
+    return report
 
 
 @pytest.fixture

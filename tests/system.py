@@ -48,6 +48,8 @@ MQTT_COMMAND = (
 )
 
 
+RUNNING: list[System] = []
+
 _prepared: dict[str, str] = {}  # by server, the database that others are copies of
 
 
@@ -114,6 +116,10 @@ class Process:
         assert self.popen is not None
         return self.popen.pid
 
+    @property
+    def is_running(self) -> bool:
+        return self.popen is not None and self.popen.poll() is None
+
     def kill(self) -> None:
         assert self.popen is not None
         self.popen.kill()
@@ -128,7 +134,7 @@ class Process:
         return time.monotonic() - started
 
     def stop(self) -> None:
-        if self.popen is None or self.popen.poll() is not None:
+        if not self.is_running:
             return
         try:
             self.terminate(15)
@@ -152,6 +158,7 @@ class System:
         self._token = ""
 
     def __enter__(self) -> System:
+        RUNNING.append(self)
         try:
             self._start()
         except BaseException:
@@ -203,8 +210,9 @@ class System:
         _sql_on_server(server, f"CREATE DATABASE {self.database} TEMPLATE {made_of}")
 
     def __exit__(self, *_: object) -> None:
+        RUNNING.remove(self)
         for process in self.processes.values():
-            if process.popen is not None and process.popen.poll() is None:
+            if process.popen is not None and process.is_running:
                 process.popen.send_signal(signal.SIGTERM)
         for process in self.processes.values():
             process.stop()
@@ -213,8 +221,7 @@ class System:
 
     def _is_up(self) -> bool:
         for process in self.processes.values():
-            assert process.popen is not None
-            if process.popen.poll() is not None:
+            if not process.is_running:
                 tail = process.log.read_text(errors="replace")[-2000:]
                 message = f"{process.name} ended:\n{tail}"
                 raise AssertionError(message)
@@ -235,6 +242,13 @@ class System:
         self, name: str, queues: str = "mqtt.shard.0,mqtt.shard.1"
     ) -> Process:
         return self.add(name, MQTT_COMMAND.format(name=name, queues=queues))
+
+    def last_words(self) -> list[tuple[str, str]]:
+        """Return, of each process, a title and the end of its log."""
+        return [
+            (f"end of {process.log}", process.log.read_text(errors="replace")[-2500:])
+            for process in self.processes.values()
+        ]
 
     # -- HTTP ------------------------------------------------------------------
 

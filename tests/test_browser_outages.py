@@ -10,6 +10,7 @@ from itertools import count
 import pytest
 from playwright.sync_api import expect
 
+from embedded import proc
 from embedded.postgres import Postgres
 from tests.browser import MEASURE_SHIFTS, row, total_shift
 from tests.mqtt import Peer
@@ -131,7 +132,7 @@ def test_a_start_that_nobody_obeys_is_not_shown_as_done(system, broker, page, pr
     badge, slow = (place.locator(f"[data-slot={name}]") for name in ("badge", "slow"))
     worker = system.processes["mqtt0"].pid
 
-    os.kill(worker, signal.SIGSTOP)
+    proc.freeze([worker])
     try:
         place.locator("[data-action=start]").click()
         expect(badge).to_have_text("Connecting...")

@@ -222,6 +222,25 @@ def test_a_site_is_made_tested_and_started_by_hand(system, broker, page):
     expect(page.locator("#trial li")).to_have_count(6)
 
 
+def test_a_form_pressed_before_its_script_is_there_leaves_a_living_page(site, page):
+    page.goto(f"/sites/{site['id']}/")
+
+    with page.expect_navigation():
+        form = page.locator("form[action$='/test/']")
+        form.evaluate("form => HTMLFormElement.prototype.submit.call(form)")
+
+    expect(page.locator("#trial")).to_contain_text("The connection works")
+    expect(page).to_have_url(re.compile(f"/sites/{site['id']}/$"))
+    page.locator("[data-action=stop]").click()
+    expect(row(page, site).locator("[data-slot=badge]")).to_have_text(
+        "MQTT disconnected"
+    )
+    page.wait_for_timeout(2500)  # a refetch leaves the result alone
+    expect(page.locator("#trial li")).to_have_count(6)
+    page.reload()
+    expect(page.locator("#trial li")).to_have_count(0)
+
+
 @pytest.mark.usefixtures("system")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_page_of_a_site_is_wider_than_a_phone(site, peer, new_page, cookies, scheme):

@@ -147,3 +147,20 @@ def test_a_storm_of_topics_keeps_to_its_bounds(system: System, broker: Broker) -
     assert (page["count"], page["dropped"]) == (5_000, 1_000)
     assert page["next"]
     assert page["topics"][0]["payload_encoding"] == "base64"
+
+
+def test_a_session_ends_with_the_worker_that_listened(
+    system: System, broker: Broker
+) -> None:
+    site = system.make_site("Orphan", broker.port)
+    system.connect(site)
+    discover(system, site, duration_s=600)
+    listening(system, site)
+    worker = system.processes["mqtt0"]
+
+    worker.kill()
+    worker.start()
+
+    ended = over(system, site)
+    assert (ended["state"], ended["detail"]) == ("failed", "Its worker is gone")
+    system.wait_status(site, "connected")

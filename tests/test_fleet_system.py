@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from embedded.broker import Broker
 from project.broker_url import BrokerUrl
 from project.demo import DEMO_SITES, Habit, temperature
+from tests.fakebroker import CONNECT, DISCONNECT, FakeBroker
 from workers.fleet.crew import Crew, Pace, Slot, crews_of
 from workers.fleet.devices import Device, Profile
 from workers.fleet.engine import Engine, Limits
@@ -379,3 +381,25 @@ def test_a_frozen_broker_does_not_hold_up_the_end(broker: Broker):
             broker.thaw()
 
     assert took < 2
+
+
+def test_who_was_not_accepted_in_time_leaves_without_a_will():
+    class Late(FakeBroker):
+        """Answers a CONNECT when the client has gone on already."""
+
+        def answer(self, client: socket.socket, head: int, body: bytes) -> None:
+            kinds.append(head >> 4)
+            if head >> 4 == DISCONNECT:
+                super().answer(client, CONNECT << 4, bytes(7))
+
+    kinds: list[int] = []
+    with Late() as late:
+        links = LinkOptions(BrokerUrl("127.0.0.1", late.port), run="test")
+        engine = Engine([crew_of_one()], links)
+        with running(engine) as stop:
+            until(lambda: kinds, "a CONNECT")
+            tally = stop()
+        until(lambda: len(kinds) > 1, "its goodbye")
+
+    assert kinds == [CONNECT, DISCONNECT]
+    assert (tally.published.total(), tally.errors) == (0, 0)

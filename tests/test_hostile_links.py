@@ -20,6 +20,7 @@ from apps.telemetry.facts import Message
 from tests.fakebroker import CONNECT, PINGREQ, SUBSCRIBE, FakeBroker, length, publish
 from tests.proxy import Proxy
 from workers import connection, subscriptions
+from workers.snapshot import Snapshot
 from workers.spec import ConnectionSpec
 from workers.tests.brokers import Running, running, until
 from workers.tests.fakes import a_spec
@@ -122,7 +123,7 @@ class Case(NamedTuple):
     spec: ConnectionSpec
 
     @property
-    def snapshots(self) -> list[connection.Snapshot]:
+    def snapshots(self) -> list[Snapshot]:
         mine = self.spec.connection_id
         return [s for s in list(self.run.snapshots) if s.connection_id == mine]
 
@@ -130,14 +131,14 @@ class Case(NamedTuple):
     def statuses(self) -> list[str]:
         return [s.status for s in self.snapshots]
 
-    def sees(self, *statuses: str) -> connection.Snapshot:
+    def sees(self, *statuses: str) -> Snapshot:
         """Wait for one of these statuses, in a report after the command."""
 
-        def last() -> connection.Snapshot | None:
+        def last() -> Snapshot | None:
             said = [s for s in self.snapshots if s.generation == self.spec.generation]
             return said[-1] if said and said[-1].status in statuses else None
 
-        found: connection.Snapshot = until(
+        found: Snapshot = until(
             last, lambda: f"{statuses}, it is {self.snapshots[-1:]}"
         )
         return found

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
+from embedded import proc
 from tests.fakebroker import SessionLog
 from tests.proxy import Proxy
 from tests.system import Process, System, until
@@ -132,7 +133,7 @@ def test_who_wakes_from_a_freeze_neither_connects_nor_acknowledges(
     process = pair.processes[owner].popen
     assert process is not None
 
-    process.send_signal(signal.SIGSTOP)
+    proc.freeze([process.pid])
     try:
         until(lambda: len(broker.sessions) == 2, "the takeover", 60)
     finally:

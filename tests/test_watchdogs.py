@@ -65,6 +65,7 @@ def test_a_worker_with_a_broken_part_ends_and_says_which(
     assert process.popen.returncode == BROKEN, said[-2000:]
     assert SAYS[way] in said
     assert said.count("CRITICAL") == 1, said[-2000:]
+    assert "most recent call first" in said  # what each thread was doing
 
 
 def test_a_worker_without_a_fault_is_left_alone(workers: dict[str, Process]) -> None:

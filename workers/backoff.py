@@ -10,10 +10,6 @@ JITTER = 0.25  # hundreds of sites of one dead broker must not return in one sec
 AUTH_DELAY_S = 300.0  # asking again with the same bad password helps nobody
 STABLE_AFTER_S = 60.0  # a link this old starts the count anew
 
-# Between tries while the database cannot say whether we still own the site. If somebody
-# else does, each try takes the broker's session away from them.
-UNSURE_DELAY_S = 60.0
-
 FIGHT_DROPS = 3
 FIGHT_WITHIN_S = 15.0
 COOLDOWNS_S = (60.0, 120.0, 300.0)

@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Protocol
@@ -22,9 +22,11 @@ from workers.farewell import Farewell, LinkHost
 from workers.faults import Fault, fault_of_code, fault_of_error, fault_of_silence
 from workers.link import Link
 from workers.pahoclient import Publish
+from workers.partings import Partings
 from workers.retained import MANY, RetainedSnapshot
+from workers.snapshot import Snapshot
 from workers.spec import ConnectionSpec
-from workers.standing import Claim
+from workers.standing import Permit
 from workers.subscriptions import ANSWER_TIMEOUT_S, Subscriptions
 
 log = logging.getLogger(__name__)
@@ -40,29 +42,6 @@ class Phase(Enum):
     UP = "up"
     LEAVING = "leaving"  # until the farewells are over that are in the way
     GONE = "gone"
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What is known about a connection now; the reporter makes a report of it."""
-
-    connection_id: int
-    site_id: int
-    shard: int
-    generation: int
-    status: str
-    reason: str = ""
-    detail: str = ""
-    client_id: str = ""
-    retry_count: int = 0
-    next_retry_at: datetime | None = None
-    connected_at: datetime | None = None
-    session_present: bool | None = None
-    lost_at: datetime | None = None  # the last link of this session ended
-    is_clean: bool = False  # the session is not kept while we are away
-    errors: int = 0
-    topics: tuple[str, ...] = ()
-    lowered_topics: tuple[str, ...] = ()  # filters granted a lower QoS than was asked
 
 
 class Host(LinkHost, Protocol):
@@ -102,16 +81,16 @@ class BrokerConnection:
         self._subscriptions = Subscriptions()
         self._fight = FightDetector()
         self._is_wanted = True
-        self._farewells: list[Farewell] = []
+        self._partings = Partings()
         self._retained: RetainedSnapshot | None = None
         self._waits_for_room = False
-        self._unsure_since: float | None = None  # monotonic; or of the last try
+        self._permit = Permit()
         self._final_detail = ""
 
     @property
     def links(self) -> list[Link]:
         """Every link that is open or being opened for this connection."""
-        owners = (self, self._retained, *self._farewells)
+        owners = (self, self._retained, *self._partings)
         return [owner.link for owner in owners if owner is not None and owner.link]
 
     # -- commands --------------------------------------------------------------
@@ -127,7 +106,7 @@ class BrokerConnection:
             return
         old, self.spec = self.spec, spec
         if self._is_wanted:
-            self._spare_sessions()
+            self._partings.spare(spec.session_identity)
         if self.phase is Phase.LEAVING:
             self._is_wanted = True  # stopped and started again before it was gone
             self._go_on()
@@ -176,26 +155,22 @@ class BrokerConnection:
     def remove(self) -> None:
         """Drop whatever is wanted: the site is gone."""
         self._is_wanted = False
-        for farewell in self._farewells:
-            if farewell.spec.session_identity == self.spec.session_identity:
-                farewell.end_session = True
+        self._partings.end_session(self.spec.session_identity)
         if self.phase is not Phase.LEAVING:
             self._leave(self.spec, end_session=True)
-        self._hurry()
+        self._partings.hurry()
 
     def pause(self) -> None:
         """Disconnect, keep the session, be gone: the process ends."""
         self._is_wanted = False
         if self.phase is not Phase.LEAVING:
             self._leave(self.spec, end_session=False)
-        self._hurry()
+        self._partings.hurry()
 
     def abandon(self) -> None:
         """Let go at once, without a word: somebody else owns the site now."""
         self._close_link()
-        for farewell in self._farewells:
-            farewell.cut()
-        self._farewells.clear()
+        self._partings.cut()
         self.phase = Phase.GONE
         self._host.gone(self)
 
@@ -207,7 +182,7 @@ class BrokerConnection:
         if self.link is None or self.link.is_opening:
             return
         if self.phase in (Phase.GREETING, Phase.SUBSCRIBING, Phase.UP):
-            self._unsure_since = time.monotonic() - backoff.UNSURE_DELAY_S
+            self._permit.grant_one(time.monotonic())
             self._fail(Fault("lost", "The worker was frozen and connects anew"))
 
     def suspend(self) -> None:
@@ -224,16 +199,14 @@ class BrokerConnection:
         self.phase = Phase.WAITING
         self._waits_for_room = True
         self._retry_at = time.monotonic()
-        # We left by ourselves: no other owner need be the cause, one try is free.
-        self._unsure_since = self._retry_at - backoff.UNSURE_DELAY_S
+        self._permit.grant_one(self._retry_at)
         self._report("connecting", detail="Too many messages at once; catching up")
 
     # -- time ------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
         """Do what is due; `now` is monotonic."""
-        for farewell in list(self._farewells):
-            farewell.tick(now)
+        self._partings.tick(now)
         if self._retained is not None:
             self._retained.tick(now)
         if self.link is not None and not self.link.is_opening:
@@ -284,26 +257,14 @@ class BrokerConnection:
         self.link = self._host.open_link(self.spec, self, self._host.take)
 
     def _may_dial(self, now: float) -> bool:
-        """Return whether we are the site's owner, as far as anybody can know.
-
-        With a lease that is not confirmed another worker may be connected by now. While
-        the database is away for all nobody is: then one try a minute does little harm.
-        """
-        claim = self._host.claim(self.spec.shard)
-        if claim is Claim.HELD:
-            self._unsure_since = None
-            return True
-        if self._unsure_since is None:
-            self._unsure_since = now
+        was_unsure = self._permit.is_unsure
+        may = self._permit.may_dial(self._host.claim(self.spec.shard), now)
+        if self._permit.is_unsure and not was_unsure:
             log.warning(
                 "not connecting connection_id=%d: the lease is not confirmed",
                 self.spec.connection_id,
             )
-        is_time = now - self._unsure_since >= backoff.UNSURE_DELAY_S
-        if claim is Claim.UNASKED or not is_time:
-            return False
-        self._unsure_since = now
-        return True
+        return may
 
     def link_opened(self, link: Link, error: Exception | None) -> bool:
         """The executor is done; return whether the link is to be watched."""
@@ -356,7 +317,7 @@ class BrokerConnection:
         self.phase = Phase.UP
         self._connected_at = datetime.now(UTC)
         self._report_up()
-        self._hurry()
+        self._partings.hurry()
 
     # -- retained messages -----------------------------------------------------
 
@@ -494,12 +455,11 @@ class BrokerConnection:
             is_ours=self._is_ours,
             over=self._farewell_over,
         )
-        self._farewells.append(farewell)
-        farewell.begin(link)
+        self._partings.begin(farewell, link)
         self._go_on()
 
     def _farewell_over(self, farewell: Farewell) -> None:
-        self._farewells.remove(farewell)
+        self._partings.forget(farewell)
         if farewell.detail:
             self._final_detail = farewell.detail
             log.info(
@@ -519,27 +479,14 @@ class BrokerConnection:
             and self.spec.client_id == link.spec.client_id
         )
 
-    def _spare_sessions(self) -> None:
-        """After a change of mind, end the sessions that are left and no other."""
-        for farewell in list(self._farewells):
-            if farewell.spec.session_identity == self.spec.session_identity:
-                farewell.keep_session()
-            else:
-                farewell.end_session = True
-
-    def _hurry(self) -> None:
-        for farewell in list(self._farewells):
-            farewell.hurry()
-
     def _go_on(self) -> None:
         """Start what is wanted; the same session is never held twice."""
         if self.phase is not Phase.LEAVING:
             return
         if self._is_wanted:
-            wanted = self.spec.session_identity
-            if all(old.spec.session_identity != wanted for old in self._farewells):
+            if not self._partings.hold(self.spec.session_identity):
                 self._begin_anew()
-        elif not self._farewells:
+        elif not self._partings:
             self.phase = Phase.GONE
             self._report("disconnected", detail=self._final_detail)
             self._host.gone(self)

@@ -20,6 +20,7 @@ from apps.devices import discovery, discovery_sessions
 from apps.devices.models import DiscoverySession, SessionState
 from apps.sites.models import Site
 from apps.telemetry.models import TopicMapping
+from workers.dblimits import ANSWER_S, limited
 from workers.listening import Heard, Listening
 
 if TYPE_CHECKING:
@@ -70,18 +71,18 @@ class Discoveries:
             spec,
             duration_s=session.duration_s,
             filters=session.filters,
-            over=self._wake.set,
+            changed=self._wake.set,
         )
         others = Site.objects.exclude(pk=session.site_id)
         listening.others = frozenset(others.values_list("code", flat=True))
         listening.mapped = _mapped_topics(session.site_id)
+        discovery_sessions.announce(session)  # before there is anything newer to say
         with self._lock:
             self._sessions[session.pk] = listening
         self._supervisor.admit(listening)
         if self._is_draining:  # since a moment
             self.drain()
         self._wake.set()
-        discovery_sessions.announce(session)
         log.info("discovery session_id=%d site_id=%d", session.pk, session.site_id)
 
     def end_site(self, site_id: int, detail: str) -> None:
@@ -119,6 +120,11 @@ class Discoveries:
             return list(self._sessions.values())
 
     @property
+    def session_ids(self) -> list[int]:
+        with self._lock:
+            return list(self._sessions)
+
+    @property
     def count(self) -> int:
         return len(self._sessions)
 
@@ -131,7 +137,8 @@ class Discoveries:
             self._wake.clear()
             for listening in self._all():
                 try:
-                    self._write(listening)
+                    with limited(ANSWER_S):
+                        self._write(listening)
                 except _AWAY as error:
                     log.warning("sightings not stored: %s", type(error).__name__)
                     connection.close()
@@ -192,13 +199,14 @@ class Discoveries:
             "messages": listening.messages,
             "topics": listening.topics,
         }
+        news: dict[str, Any] = {}
         if listening.started_at is not None:
             totals["started_at"] = listening.started_at
-        end = {}
+            news = {"state": SessionState.RUNNING}
         if outcome is not None:
             state, detail = outcome
-            end = {"state": state, "ended_at": timezone.now(), "detail": detail[:300]}
-        if row.filter(state=SessionState.RUNNING).update(**totals, **end):
+            news = {"state": state, "ended_at": timezone.now(), "detail": detail[:300]}
+        if row.filter(state__in=discovery_sessions.OPEN).update(**totals, **news):
             return True
         row.update(**totals)
         return False

@@ -28,6 +28,7 @@ SERVE_EVERY_S = 0.2  # until the queues of our shards are consumed
 # lease lives would never learn that it has lost one.
 LOOK_WITHIN_S = 8.0
 RELEASE_WITHIN_S = 1.0  # the process is ending
+SETTLE_S = 3.0  # after a freeze: until what lay in the sockets is read
 
 
 class LeaseKeeper:
@@ -66,6 +67,7 @@ class LeaseKeeper:
         self._confirmed_at: dict[int, float] = {}  # monotonic, before the question
         self._looked_at = clock()
         self._looked_from = self._looked_at  # when that look began
+        self._woke_at: float | None = None  # and no answer of the database since
         self._next_renewal = 0.0
         self._unannounced: set[int] = set()  # taken; `gained` has yet to succeed
         self._stop = threading.Event()
@@ -85,6 +87,17 @@ class LeaseKeeper:
     def is_in_doubt(self) -> bool:
         """Whether nobody has looked for so long that any shard may be lost."""
         return self._clock() - self._looked_at > leases.LEASE_TTL_S
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether we were frozen a moment ago, and the database says nothing."""
+        woke_at = self._woke_at
+        return woke_at is not None and self._clock() - woke_at < SETTLE_S
+
+    def woke(self) -> None:
+        """Note that the process was frozen: somebody else may have its sites."""
+        self._next_renewal = 0.0  # before the moment: a turn after it does renew
+        self._woke_at = self._clock()
 
     def looked_since(self, moment: float) -> bool:
         """Return whether a look began after this (monotonic) and is over."""
@@ -119,8 +132,12 @@ class LeaseKeeper:
         except DatabaseError as error:
             self._note_failure(error)
             connection.close()
+            if self.is_in_doubt:
+                self.woke()
         else:
             self._note_success()
+            if self._woke_at is not None and began >= self._woke_at:
+                self._woke_at = None
         if not self._note_look(began):
             return 0.0
         return TAKE_EVERY_S if self._serve_all() else SERVE_EVERY_S
@@ -217,16 +234,16 @@ class LeaseKeeper:
 
     def release(self) -> None:
         """Free all shards for the next worker; call after the thread has ended."""
-        for shard, epoch in list(self.epochs.items()):
-            try:
-                with limited(RELEASE_WITHIN_S):
-                    leases.release(shard, self.owner, epoch)
-            except DatabaseError as error:
-                log.warning(
-                    "lease not released shard=%d: %s", shard, type(error).__name__
-                )
-                connection.close()
+        try:
+            with limited(RELEASE_WITHIN_S):
+                _each(list(self.epochs), self._release)
+        except DatabaseError as error:
+            log.warning("leases not released: %s", type(error).__name__)
+            connection.close()
         self.epochs.clear()
+
+    def _release(self, shard: int) -> None:
+        leases.release(shard, self.owner, self.epochs[shard])
 
 
 def _each(shards: Sequence[int], work: Callable[[int], None]) -> None:

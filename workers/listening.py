@@ -82,7 +82,7 @@ class Listening:
         *,
         duration_s: int,
         filters: Collection[str],
-        over: Callable[[], None],
+        changed: Callable[[], None],
     ) -> None:
         """Prepare a session; nothing is sent yet.
 
@@ -91,7 +91,7 @@ class Listening:
             spec: the site's connection.
             duration_s: from the broker's SUBACK on.
             filters: beside the site's own tree.
-            over: called once, when there will be no more.
+            changed: called when it hears from now on, and when it is over.
         """
         self.session_id = session_id
         self.site_id, self.shard, self.code = spec.site_id, spec.shard, spec.code
@@ -107,7 +107,7 @@ class Listening:
         self.others: frozenset[str] = frozenset()  # codes of the other sites
         self.mapped: frozenset[int] = frozenset()  # hashes of topics with a mapping
         self._duration_s = duration_s
-        self._over = over
+        self._changed = changed
         self._deadline = 0.0
         self._bytes = 0
         self._too_much = ""
@@ -169,7 +169,7 @@ class Listening:
                 self._host.forget_link(link)
             if not link.is_closed:  # the DISCONNECT did not fit into the socket
                 link.close()
-        self._over()
+        self._changed()
 
     def tick(self, now: float) -> None:
         """Do what is due; `now` is monotonic."""
@@ -223,6 +223,7 @@ class Listening:
         self.phase = Phase.LISTENING
         self.started_at = datetime.now(UTC)
         self._deadline = time.monotonic() + self._duration_s
+        self._changed()
 
     def link_published(self, link: Link, mid: int, code: int) -> None:
         """Nothing of it is of interest: a session publishes nothing."""

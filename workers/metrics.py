@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from apps.sites.models import Reason
-from workers.connection import Snapshot
+from workers.snapshot import Snapshot
 
 # Upper bounds (s) of a batch's time to its commit: 5 ms is usual, 15 s the time limit.
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)

@@ -28,6 +28,7 @@ from apps.core.shards import shard_of
 from apps.sites import publishing
 from apps.sites.models import CommandReason, CommandState
 from apps.sites.publishing import Outgoing, Settled
+from workers.dblimits import ANSWER_S, limited
 from workers.link import Link
 
 log = logging.getLogger(__name__)
@@ -216,7 +217,8 @@ class Outbox:
         """Do a job, again and again while the database is away: all may be repeated."""
         while True:
             try:
-                job()
+                with limited(ANSWER_S):
+                    job()
             except (OperationalError, InterfaceError) as error:
                 log.warning("command waits: %s", type(error).__name__)
                 connection.close()

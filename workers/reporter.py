@@ -25,12 +25,12 @@ from apps.sites.models import CommandState
 from apps.sites.publishing import announce
 from apps.sites.reports import Report
 from apps.telemetry.ingest import Written
-from workers.connection import Snapshot
 from workers.echo import EVERY_S as ECHO_EVERY_S
 from workers.echo import Echo
 from workers.flow import Flow
 from workers.inbox import Inboxes
 from workers.metrics import WorkerMetrics
+from workers.snapshot import Snapshot
 from workers.spools import Spools
 from workers.tail import Tail
 

@@ -12,10 +12,11 @@ from functools import partial
 from django.conf import settings
 from django.db import connection
 
-from apps.devices.discovery_sessions import waiting_site
+from apps.devices.discovery_sessions import close_left_behind, waiting_site
 from apps.sites import trials
 from apps.sites.publishing import Outgoing
 from workers import identity
+from workers.dblimits import ANSWER_S, Cutter, limited
 from workers.discovery import Discoveries
 from workers.echo import Echo
 from workers.inbox import Inboxes
@@ -43,6 +44,7 @@ OUTBOX_THREAD = "mqtt-outbox"
 REPORTER_THREAD = "mqtt-reporter"
 LEASES_THREAD = "mqtt-leases"
 PROBER_THREAD = "mqtt-prober"
+CUTTER_THREAD = "mqtt-db-limits"
 
 
 class Runtime:
@@ -74,6 +76,7 @@ class Runtime:
         self.inboxes = Inboxes(WRITERS)
         self.spools = Spools.of(node, WRITERS)
         self.prober = Prober()
+        self.cutter = Cutter()
         self.keeper = LeaseKeeper(
             self.owner,
             shards,
@@ -124,6 +127,7 @@ class Runtime:
                 REPORTER_THREAD: lambda: self.reporter.last_turn,
                 LEASES_THREAD: lambda: self.keeper.turns,
                 PROBER_THREAD: lambda: self.prober.turns,
+                CUTTER_THREAD: lambda: self.cutter.turns,
                 **{
                     f"{WRITER_THREAD}-{n}": partial(getattr, writer, "turns")
                     for n, writer in enumerate(self.writers)
@@ -139,6 +143,7 @@ class Runtime:
         tune()
         log.info("worker owner=%s host=%s", self.owner, socket.gethostname())
         for name, run in (
+            (CUTTER_THREAD, self.cutter.run),
             *((WRITER_THREAD, writer.run) for writer in self.writers),
             (REPORTER_THREAD, self.reporter.run),
             (NETWORK_THREAD, self.supervisor.run),
@@ -186,6 +191,7 @@ class Runtime:
         self._join(LEASES_THREAD, 1.0)
         self.keeper.release()
         connection.close()
+        self.cutter.hurry()  # the last: all before it counts on its limits
         log.info(
             "stopped after %.2f s goodbyes=%s unstored=%d spooled=%d",
             time.monotonic() - started,
@@ -202,6 +208,7 @@ class Runtime:
 
     # -- commands (on a Celery pool thread) ------------------------------------
 
+    @limited(ANSWER_S)
     def ensure(self, site_id: int) -> None:
         """Make a site's connection as its row says now."""
         loaded = load_spec(site_id)
@@ -218,6 +225,7 @@ class Runtime:
             self.supervisor.drop(spec)
             self.discoveries.end_site(site_id, "The connection was stopped")
 
+    @limited(ANSWER_S)
     def discover(self, session_id: int) -> None:
         """Listen to all of a site's topics for a while, as the session's row says."""
         site_id = waiting_site(session_id)
@@ -244,7 +252,10 @@ class Runtime:
             return
         try:
             given = trials.take(trial_id)
-            spec = load_tried_spec(given) if given is not None else None
+            if given is None:
+                return
+            with limited(ANSWER_S):
+                spec = load_tried_spec(given)
             if spec is None:
                 return
             trials.answer(trial_id, trials.TAKEN)
@@ -263,6 +274,7 @@ class Runtime:
     # -- leases (on the keeper's thread) ---------------------------------------
 
     def _gained(self, shard: int, epoch: int) -> None:
+        close_left_behind(shard, but=self.discoveries.session_ids)
         specs = load_enabled({shard})
         log.info(
             "shard taken shard=%d epoch=%d connections=%d", shard, epoch, len(specs)

@@ -16,9 +16,10 @@ from apps.sites.models import MqttConnection, MqttTopic
 from apps.sites.patterns import DEFAULT_PATTERNS
 from apps.sites.services import TopicSetting
 
-MAX_QOS = (
-    1  # QoS 2 is not crash-safe in paho: PUBREC goes out before we see the message
-)
+# QoS 2 is not crash-safe in paho: PUBREC goes out before we see the message.
+MAX_QOS = 1
+
+SessionIdentity = tuple[str, int, str]  # host, port, client id
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class ConnectionSpec:
         return f"{self.code}/backend/status"
 
     @property
-    def session_identity(self) -> tuple[str, int, str]:
+    def session_identity(self) -> SessionIdentity:
         """What a broker keeps a session under."""
         return (self.host, self.port, self.client_id)
 

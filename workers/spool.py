@@ -16,15 +16,10 @@ from pathlib import Path
 from apps.telemetry import spoolmarks
 from apps.telemetry.facts import Message
 from apps.telemetry.spoolmarks import DrainMark, LiveMark
-from workers import spooldir, spoolfile
+from workers import spooldir, spoolsalvage
 from workers.spooldir import Claim
-from workers.spoolfile import (
-    Load,
-    SpoolBrokenError,
-    SpoolFile,
-    SpoolFullError,
-    Waiting,
-)
+from workers.spoolfile import Load, SpoolFile, SpoolFullError
+from workers.spoolrow import SpoolBrokenError, Waiting
 
 log = logging.getLogger(__name__)
 
@@ -119,13 +114,15 @@ class Spool:
             fresh.with_name(fresh.name + end).unlink(missing_ok=True)
         file = SpoolFile(fresh, self._max_bytes)
         try:
-            known = spoolfile.id_of(path)
+            known = spoolsalvage.id_of(path)
             if known is not None:
                 file.adopt_id(known)
-            saved = sum(file.restore(rows) for rows in _chunks(spoolfile.salvage(path)))
+            saved = sum(
+                file.restore(rows) for rows in _chunks(spoolsalvage.salvage(path))
+            )
         finally:
             file.close()
-        where = spoolfile.aside(path)
+        where = spoolsalvage.aside(path)
         fresh.rename(path)
         log.critical(
             "spool damaged, set aside as %s; %d messages could be read and are kept, "

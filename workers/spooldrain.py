@@ -21,7 +21,7 @@ from apps.telemetry.spoolmarks import AlreadyWrittenError
 from workers.dblimits import Limit, limited
 from workers.rulebook import RuleBook
 from workers.spool import Spool
-from workers.spoolfile import Waiting
+from workers.spoolrow import Waiting
 
 log = logging.getLogger(__name__)
 

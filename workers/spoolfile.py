@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, suppress
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID, uuid4
-from zlib import crc32
 
 from apps.telemetry.facts import Message
+from workers.spoolrow import COLUMNS, SpoolBrokenError, Waiting, row_of, waiting_of
 
 PAGE = 4_096
 VACUUM_ABOVE = 1_048_576  # bytes; an empty file above this gives them back
@@ -34,10 +32,6 @@ CREATE TABLE IF NOT EXISTS message (
 );
 CREATE TABLE IF NOT EXISTS refused AS SELECT * FROM message WHERE 0;
 """
-_COLUMNS = (
-    "batch, code, shard, site_id, connection_id, topic, payload, qos, retain, dup, "
-    "mid, received_us, crc"
-)
 _FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
 # What another process (a backup, somebody's sqlite3) or the disk does for a while.
 _PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR}
@@ -45,19 +39,6 @@ _PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR}
 
 class SpoolFullError(Exception):
     """Nothing more can be written for now: the cap, a full or a read-only disk."""
-
-
-class SpoolBrokenError(Exception):
-    """The file is damaged."""
-
-
-class Waiting(NamedTuple):
-    """A message in the file; `batch`: the try that may have stored it, or 0."""
-
-    seq: int
-    batch: int
-    code: str
-    message: Message
 
 
 class Load(NamedTuple):
@@ -160,11 +141,11 @@ class SpoolFile:
             messages: each with its site's code, which its topic begins with.
             batch: number of the try in which they may have been stored already.
         """
-        rows = [_row(message, code, batch) for message, code in messages]
+        rows = [row_of(message, code, batch) for message, code in messages]
         places = ",".join("?" * 13)
         with _told(), self._transaction():
             self._db.executemany(
-                f"INSERT INTO message ({_COLUMNS}) VALUES ({places})",  # noqa: S608
+                f"INSERT INTO message ({COLUMNS}) VALUES ({places})",  # noqa: S608
                 rows,
             )
         count, size, oldest_us = self.load
@@ -185,11 +166,11 @@ class SpoolFile:
         size = 0
         with _told():
             rows = self._db.execute(
-                f"SELECT seq, {_COLUMNS} FROM message ORDER BY seq LIMIT ?",  # noqa: S608
+                f"SELECT seq, {COLUMNS} FROM message ORDER BY seq LIMIT ?",  # noqa: S608
                 [most],
             )
             for row in rows:
-                waiting = _read(row)
+                waiting = waiting_of(row)
                 size += len(waiting.message.payload)
                 if found and size > max_bytes:
                     break
@@ -201,11 +182,11 @@ class SpoolFile:
         """Return the first messages with DUP set."""
         with _told():
             rows = self._db.execute(
-                f"SELECT seq, {_COLUMNS} FROM message "  # noqa: S608
+                f"SELECT seq, {COLUMNS} FROM message "  # noqa: S608
                 "WHERE dup = 1 AND qos > 0 ORDER BY seq LIMIT ?",
                 [most],
             ).fetchall()
-        return [_read(row) for row in rows]
+        return [waiting_of(row) for row in rows]
 
     def settle(self, drained: int, live: int) -> int:
         """Forget what the database has already; return how many messages that were.
@@ -275,8 +256,8 @@ class SpoolFile:
         with _told(), self._transaction():
             for seq, batch, code, message in rows:
                 self._db.execute(
-                    f"INSERT INTO message (seq, {_COLUMNS}) VALUES ({places})",  # noqa: S608
-                    (seq, *_row(message, code, batch)),
+                    f"INSERT INTO message (seq, {COLUMNS}) VALUES ({places})",  # noqa: S608
+                    (seq, *row_of(message, code, batch)),
                 )
                 count += 1
         self._count()
@@ -327,95 +308,9 @@ class _told:
         raise SpoolBrokenError(error) from error
 
 
-def _row(message: Message, code: str, batch: int) -> tuple[object, ...]:
-    values = (
-        code,
-        message.shard,
-        message.site_id,
-        message.connection_id,
-        message.topic,
-        message.payload,
-        message.qos,
-        int(message.retain),
-        int(message.dup),
-        message.mid,
-        message.received_us,
-    )
-    return (batch, *values, _crc(values))
-
-
-def _crc(values: tuple[object, ...]) -> int:
-    """Return the checksum that shows a flipped bit: SQLite has none on its pages.
-
-    Raises:
-        TypeError: topic or payload are no bytes any more.
-    """
-    topic, payload = values[4:6]
-    others = crc32(repr((*values[:4], *values[6:])).encode())
-    return crc32(payload, crc32(topic, others))  # type: ignore[arg-type]
-
-
-def _read(row: tuple[Any, ...]) -> Waiting:
-    seq, batch, *values, crc = row
-    try:
-        is_same = _crc(tuple(values)) == crc
-    except TypeError:
-        is_same = False
-    if not is_same:
-        message = f"row {seq!r} is not what was written"
-        raise SpoolBrokenError(message)
-    code, shard, site, connection, topic, payload, qos, retain, dup, mid, at = values
-    found = Message(
-        shard,
-        site,
-        connection,
-        0,  # its session is over, it was acknowledged
-        topic,
-        payload,
-        qos,
-        bool(retain),
-        bool(dup),
-        mid,
-        at,
-    )
-    return Waiting(seq, batch, code, found)
-
-
 def _make_private(path: Path) -> None:
     """Make the file if there is none; SQLite gives its logs the same mode."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
         raise SpoolFullError(error) from error
-
-
-def id_of(path: Path) -> UUID | None:
-    """Return whose file this was, though it be damaged."""
-    with suppress(sqlite3.Error, ValueError), closing(sqlite3.connect(path)) as db:
-        row = db.execute("SELECT value FROM about WHERE name = 'id'").fetchone()
-        return UUID(row[0]) if row else None
-    return None
-
-
-def salvage(path: Path) -> Iterator[Waiting]:
-    """Yield what can be read of a damaged file and is still as it was written."""
-    with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as db:
-        for row in db.execute(f"SELECT seq, {_COLUMNS} FROM message ORDER BY seq"):  # noqa: S608
-            with suppress(SpoolBrokenError):
-                yield _read(row)
-
-
-def aside(path: Path) -> Path:
-    """Rename a damaged file and what belongs to it; return its new name."""
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    target = path.with_name(f"{path.name}.corrupt-{stamp}")
-    count = 1
-    while target.exists():
-        count += 1
-        target = path.with_name(f"{path.name}.corrupt-{stamp}-{count}")
-    for suffix in ("-wal", "-shm"):
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            part.rename(target.with_name(target.name + suffix))
-    path.rename(target)
-    return target

@@ -18,12 +18,13 @@ from typing import Protocol
 
 from apps.sites.publishing import Outgoing, Settled
 from apps.telemetry.facts import Message
-from workers.connection import BrokerConnection, Phase, Snapshot
+from workers.connection import BrokerConnection, Phase
 from workers.inbox import Inboxes
 from workers.link import Link, Owner, Sink
 from workers.outbox import Flights
 from workers.pahoclient import Publish
 from workers.poll import READ, LinkPoll
+from workers.snapshot import Snapshot
 from workers.spec import ConnectionSpec
 from workers.standing import Claim, Standing, Unquestioned
 from workers.wake import Wake

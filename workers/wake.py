@@ -37,6 +37,7 @@ class Wake:
         gap_s, self._marked_at = now - self._marked_at, now
         if gap_s > FROZEN_S:
             log.warning("was frozen for %.1f s: looking at the leases first", gap_s)
+            self._standing.woke()
             self._blind_since = now
         elif self._blind_since is None and self._standing.is_in_doubt:
             self._blind_since = now

@@ -251,8 +251,8 @@ class Writer:
         """Put a batch into the spool, if the database is away for long enough."""
         if not self._reach.is_away:
             return False
-        if self._standing.is_in_doubt:  # we were frozen: first look whose they are
-            self._standing.look()
+        if self._standing.is_in_doubt or self._standing.is_settling:
+            self._standing.look()  # we were frozen: first see whose they are
             return False
         messages = [entry.message for entry in entries]
         self._let_settle(messages)

@@ -37,13 +37,15 @@ BUDGET_S = 25.0  # of one run; the check starts another one every 30 s
 HELD_FOR = timedelta(seconds=120)  # by whoever sends it
 MOST = 1_000  # of one run
 
+# An array is made once; with `IN` it may be read anew for each row, and its limit is no
+# limit.
 _CLAIM = """
 UPDATE alerts_alertdelivery SET next_try_at = %s, attempts = attempts + 1
-WHERE id IN (
+WHERE id = ANY(ARRAY(
     SELECT d.id FROM alerts_alertdelivery d
     JOIN alerts_alertchannel c ON c.id = d.channel_id AND c.is_active
     WHERE d.state = 'waiting' AND d.next_try_at <= %s
-    ORDER BY d.id LIMIT %s FOR UPDATE OF d SKIP LOCKED)
+    ORDER BY d.id LIMIT %s FOR UPDATE OF d SKIP LOCKED))
 RETURNING id
 """
 

@@ -293,14 +293,16 @@ def _make_room(site_ids: list[int]) -> list[tuple[int, int]]:
     return removed
 
 
+# An array is made once. `IN` may be planned as a loop that reads its rows anew for each
+# row of the table; what is already deleted is skipped there, so all would go.
 _MAKE_ROOM = """
-DELETE FROM devices_discoveredtopic WHERE id IN (
+DELETE FROM devices_discoveredtopic WHERE id = ANY(ARRAY(
     SELECT id FROM devices_discoveredtopic WHERE site_id = %s AND state = 'new'
     ORDER BY last_seen, id
     LIMIT GREATEST((SELECT count(*) FROM devices_discoveredtopic WHERE site_id = %s)
         - %s, 0)
     FOR UPDATE SKIP LOCKED
-) RETURNING id, site_id
+)) RETURNING id, site_id
 """
 
 

@@ -6,7 +6,7 @@ and closes it. Whoever else closes the row ends the listening within a second.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from django.utils import timezone
 from apps.core import events
 from apps.core.errors import DomainError
 from apps.core.parsing import iso_z
+from apps.core.shards import shard_of
 from apps.devices.models import DiscoverySession, SessionState
 from apps.sites import commands
 from apps.sites.models import Site, Status
@@ -32,7 +33,7 @@ MAX_FILTERS = 20
 KEPT_SESSIONS = 50  # a site; older ones go when a new one starts
 GRACE_S = 60  # a worker that connects slowly, or waits for the database, is not dead
 
-RUNNING = (SessionState.WAITING, SessionState.RUNNING)
+OPEN = (SessionState.WAITING, SessionState.RUNNING)
 
 
 class AlreadyRunningError(DomainError):
@@ -120,7 +121,7 @@ def _forget_old(site: Site) -> None:
 
 def session_stop(site: Site, *, username: str) -> bool:
     """End a site's session early; return whether there was one."""
-    session = DiscoverySession.objects.filter(site=site, state__in=RUNNING).first()
+    session = DiscoverySession.objects.filter(site=site, state__in=OPEN).first()
     if session is None:
         return False
     return close(session.pk, SessionState.FINISHED, f"Stopped by {username}")
@@ -128,23 +129,28 @@ def session_stop(site: Site, *, username: str) -> bool:
 
 def waiting_site(session_id: int) -> int | None:
     """Return the site of a session that waits for its worker."""
-    waiting = DiscoverySession.objects.filter(pk=session_id, state=SessionState.WAITING)
-    return waiting.values_list("site_id", flat=True).first()
+    return _untaken(session_id).values_list("site_id", flat=True).first()
 
 
 def claim(session_id: int) -> DiscoverySession | None:
-    """Take a session that waits for its worker; None if somebody else has it."""
-    is_ours = DiscoverySession.objects.filter(
-        pk=session_id, state=SessionState.WAITING
-    ).update(state=SessionState.RUNNING, started_at=timezone.now())
-    if not is_ours:
+    """Take a session that waits for its worker; None if somebody else has it.
+
+    It runs from the broker's answer to its subscription on, not from here.
+    """
+    if not _untaken(session_id).update(taken_at=timezone.now()):
         return None
     return DiscoverySession.objects.filter(pk=session_id).first()
 
 
+def _untaken(session_id: int) -> QuerySet[DiscoverySession]:
+    return DiscoverySession.objects.filter(
+        pk=session_id, state=SessionState.WAITING, taken_at=None
+    )
+
+
 def close(session_id: int, state: SessionState, detail: str) -> bool:
     """Close a session that is not closed yet, and say so."""
-    is_ours = DiscoverySession.objects.filter(pk=session_id, state__in=RUNNING).update(
+    is_ours = DiscoverySession.objects.filter(pk=session_id, state__in=OPEN).update(
         state=state, ended_at=timezone.now(), detail=detail[:300]
     )
     session = DiscoverySession.objects.filter(pk=session_id).first()
@@ -153,25 +159,39 @@ def close(session_id: int, state: SessionState, detail: str) -> bool:
     return bool(is_ours)
 
 
+def close_left_behind(shard: int, *, but: Collection[int] = ()) -> int:
+    """Close what an earlier owner of a shard listened to: nobody does any more.
+
+    Args:
+        shard: has a new owner.
+        but: the sessions that this one has taken already.
+    """
+    count = 0
+    for session in DiscoverySession.objects.filter(
+        state__in=OPEN, taken_at__isnull=False
+    ).exclude(pk__in=but):
+        if shard_of(session.site_id, settings.MQTT_SHARDS) == shard:
+            count += close(session.pk, SessionState.FAILED, "Its worker is gone")
+    return count
+
+
 def close_overdue(now: datetime) -> int:
     """Close the sessions that no worker took, or whose worker died; return how many.
 
     A command that is not taken expires before the next reconcile.
     """
-    patience = timedelta(seconds=settings.RECONCILE_INTERVAL + GRACE_S)
-    never = Q(state=SessionState.WAITING, created_at__lt=now - patience)
-    over = Q(
-        state=SessionState.RUNNING,
-        started_at__lt=now - timedelta(seconds=GRACE_S) - _duration(),
+    late = now - timedelta(seconds=GRACE_S)
+    expired = late - timedelta(seconds=settings.RECONCILE_INTERVAL)
+    never = Q(state=SessionState.WAITING, taken_at=None, created_at__lt=expired)
+    unheard = Q(state=SessionState.WAITING, taken_at__lt=late)
+    over = Q(state=SessionState.RUNNING, started_at__lt=late - _duration())
+    found: QuerySet[DiscoverySession] = DiscoverySession.objects.filter(
+        never | unheard | over
     )
-    found: QuerySet[DiscoverySession] = DiscoverySession.objects.filter(never | over)
     count = 0
     for session in found:
-        why = (
-            "No worker took it"
-            if session.state == SessionState.WAITING
-            else "Its worker is gone"
-        )
+        was_taken = session.taken_at or session.started_at
+        why = "Its worker is gone" if was_taken else "No worker took it"
         count += close(session.pk, SessionState.FAILED, why)
     return count
 
@@ -184,7 +204,7 @@ def session_state(session: DiscoverySession, *, now: datetime) -> dict[str, Any]
     """Return a session as the API and the events say it; times as datetimes."""
     begins = session.started_at or session.created_at
     ends_at = begins + timedelta(seconds=session.duration_s)
-    is_over = session.state not in RUNNING
+    is_over = session.state not in OPEN
     left = 0.0 if is_over else max(0.0, (ends_at - now).total_seconds())
     return {
         "id": session.pk,

@@ -308,7 +308,8 @@ class DiscoverySession(models.Model):
     state = models.CharField(
         max_length=8, choices=SessionState.choices, default=SessionState.WAITING
     )
-    started_at = models.DateTimeField(null=True)
+    taken_at = models.DateTimeField(null=True)  # by a worker, which then connects
+    started_at = models.DateTimeField(null=True)  # the broker has answered
     ended_at = models.DateTimeField(null=True)
     messages = models.PositiveBigIntegerField(default=0)
     topics = models.PositiveIntegerField(default=0)

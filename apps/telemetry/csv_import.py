@@ -22,8 +22,8 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from apps.core.errors import DomainError
+from apps.devices.identities import DeviceIds, ensure_sensors
 from apps.devices.models import Datalogger, SensorDevice
-from apps.devices.updates import DeviceIds, ensure_sensors
 from apps.telemetry import partitions
 from apps.telemetry.pieces import moment_of
 from apps.telemetry.protocols.times import BadTimeError, device_time_us

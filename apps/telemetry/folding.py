@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from apps.devices.updates import DeviceKey, DeviceNews
+from apps.devices.identities import DeviceKey
+from apps.devices.updates import DeviceNews
 from apps.telemetry.facts import (
     Bad,
     DeviceStatus,

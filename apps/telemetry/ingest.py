@@ -15,9 +15,9 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from apps.core.prepared import Prepared
-from apps.devices import discovery, updates
+from apps.devices import discovery, identities, updates
+from apps.devices.identities import DeviceIds
 from apps.devices.presence import PresenceChange
-from apps.devices.updates import DeviceIds
 from apps.sites import leases, publishing
 from apps.sites.publishing import note_replies
 from apps.telemetry import partitions, redelivery
@@ -106,7 +106,7 @@ class Ingest:
     ) -> Written:
         try:
             return self._write(entries, epochs, dropped, mark, is_late)
-        except updates.MissingRowError:  # a device was deleted: make it anew
+        except identities.MissingRowError:  # a device was deleted: make it anew
             self._ids.forget()
             return self._write(entries, epochs, dropped, mark, is_late)
 
@@ -252,8 +252,8 @@ def store(
         MissingRowError: a device was deleted since its id was learnt.
     """
     gateways, dataloggers = device_news(entries)
-    updates.ensure_gateways(ids, gateways)
-    updates.ensure_dataloggers(ids, dataloggers)
+    identities.ensure_gateways(ids, gateways)
+    identities.ensure_dataloggers(ids, dataloggers)
     changes: list[PresenceChange] = []
     if presence:
         changes += updates.write_devices(ids, gateways, dataloggers, is_late=is_late)
@@ -263,7 +263,7 @@ def store(
     duplicates = insert_readings(history)
     moved = move_current([*history, *retained])
     mark_due(history)
-    updates.describe_sensors(ids, descriptions(entries, ids))
+    identities.describe_sensors(ids, descriptions(entries, ids))
     return Stored(changes, moved, duplicates)
 
 

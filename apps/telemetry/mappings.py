@@ -8,10 +8,10 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
-from apps.devices import updates
+from apps.devices import identities
 from apps.devices.discovery import topic_digest
+from apps.devices.identities import DeviceIds, DeviceKey
 from apps.devices.models import DiscoveredTopic, SensorDevice
-from apps.devices.updates import DeviceIds, DeviceKey
 from apps.sites.models import Site
 from apps.telemetry.facts import Bad, DeviceRef, Samples
 from apps.telemetry.mapping_values import (
@@ -202,9 +202,9 @@ def _make_devices(row: TopicMapping, before: Mapping[str, tuple[str, ...]]) -> N
         return  # each message names its own
     key = DeviceKey(row.site_id, device.type or "", device.number)
     ids = DeviceIds()
-    updates.ensure_dataloggers(ids, [key])
+    identities.ensure_dataloggers(ids, [key])
     datalogger_id = ids.dataloggers[key]
-    updates.ensure_sensors(ids, [(datalogger_id, v["key"]) for v in row.values])
+    identities.ensure_sensors(ids, [(datalogger_id, v["key"]) for v in row.values])
     told = {
         value["key"]: _told(value)
         for value in row.values

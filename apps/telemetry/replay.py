@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from apps.core import events
-from apps.devices.updates import DeviceIds, MissingRowError
+from apps.devices.identities import DeviceIds, MissingRowError
 from apps.sites.models import MqttConnection, Site
 from apps.telemetry.facts import Bad, Entry, Fact, Message, Unclaimed
 from apps.telemetry.ingest import QUARANTINED_BYTES, ensure_partitions, store

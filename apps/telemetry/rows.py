@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 
-from apps.devices import updates
-from apps.devices.updates import DeviceIds, DeviceKey
+from apps.devices import identities
+from apps.devices.identities import DeviceIds, DeviceKey
 from apps.telemetry.facts import DeviceRef, Entry, Samples
 from apps.telemetry.models import ReadingFlag
 from apps.telemetry.storing import Row
@@ -26,7 +26,7 @@ def reading_rows(
     try:
         return _known_rows(entries, ids)
     except KeyError:  # a sensor appears for the first time
-        updates.ensure_sensors(
+        identities.ensure_sensors(
             ids,
             {
                 (datalogger_id(ids, message.site_id, fact), sample.key)

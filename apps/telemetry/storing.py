@@ -8,7 +8,7 @@ from typing import NamedTuple
 from django.db import connection
 
 from apps.core.prepared import Prepared
-from apps.devices.updates import MissingRowError
+from apps.devices.identities import MissingRowError
 from apps.telemetry import sqlarrays
 
 # A reading on its way: sensor id, measured_us, received_us, value, text, flags, and its

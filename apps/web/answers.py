@@ -18,7 +18,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_http_methods
 
 from apps.core.errors import DomainError
 from apps.core.permissions import is_superuser
@@ -85,19 +85,21 @@ def site_action(
 
     Args:
         allowed: says who may; for those who may not see the site it is not there.
-        page: name of the page that says why it did not work.
+        page: name of the page that says why it did not work, and that a GET finds.
     """
 
     def decorate(
         act: Callable[Concatenate[HttpRequest, Site, P], HttpResponse],
     ) -> Callable[..., HttpResponse]:
-        @require_POST
+        @require_http_methods(["GET", "HEAD", "POST"])
         @never_cache
         @wraps(act)
         def view(
             request: HttpRequest, site_id: int, *args: P.args, **kwargs: P.kwargs
         ) -> HttpResponse:
             url = reverse(page, args=[site_id])
+            if request.method != "POST":  # the address of an answer, loaded once more
+                return redirect(url)
             if not request.user.is_authenticated:
                 return log_in_first(request, url)
             site = visible_site(request.user, site_id)

@@ -23,7 +23,7 @@ from apps.sites.publish_serializers import PublishSerializer, problem_with_key
 from apps.web.answers import administers, controls, done, site_action
 from apps.web.formats import number_text
 from apps.web.problems import problems_of, under
-from apps.web.site_page import open_site, page
+from apps.web.site_page import answer_page, open_site, page
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
@@ -113,7 +113,7 @@ def publish(request: HttpRequest, site: Site) -> HttpResponse:
     }
     form = PublishSerializer(data=given, context={"code": site.code})
     if problems := problems_of(form):
-        _site, context = open_site(request, site.pk, "commands")
+        context = answer_page(request, site, "commands")
         context |= _ledger(request, site) | {
             "given": request.POST,
             "problems": {name: under(problems, name) for name in FIELDS},

@@ -14,7 +14,7 @@ from apps.sites import members
 from apps.sites.models import MemberRole, Site, Visibility
 from apps.web.answers import administers, done, site_action
 from apps.web.settings_forms import SiteForm, zones
-from apps.web.site_page import open_site
+from apps.web.site_page import answer_page
 
 SUGGESTED = 200
 
@@ -46,7 +46,7 @@ def add(request: HttpRequest, site: Site) -> HttpResponse:
 
 
 def _page(request: HttpRequest, site: Site, problems: dict[str, Any]) -> HttpResponse:
-    _site, context = open_site(request, site.pk, "site_edit")
+    context = answer_page(request, site, "site_edit")
     form = {"form": SiteForm(instance=site), "zones": zones()}
     context |= form | members_context(site) | problems
     return render(request, "web/site_edit.html", context)

@@ -110,6 +110,15 @@ def open_site(
     }
 
 
+def answer_page(request: HttpRequest, site: Site, tab: str) -> dict[str, Any]:
+    """Return what `open_site` does, for a page that answers another address' form.
+
+    The page then lives on at its tab's own address.
+    """
+    _site, context = open_site(request, site.pk, tab)
+    return context | {"address": reverse(f"web:{tab}", args=[site.pk])}
+
+
 def _tabs(site: Site, here: str, may: May) -> list[Tab]:
     shown = [
         ("site", _("Overview"), True),

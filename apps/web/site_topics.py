@@ -17,12 +17,17 @@ from apps.devices.discovery_serializers import DiscoverRequest
 from apps.devices.discovery_sessions import (
     DEFAULT_S,
     MAX_S,
-    RUNNING,
+    OPEN,
     session_start,
     session_state,
     session_stop,
 )
-from apps.devices.models import DiscoveredTopic, DiscoverySession, TopicState
+from apps.devices.models import (
+    DiscoveredTopic,
+    DiscoverySession,
+    SessionState,
+    TopicState,
+)
 from apps.sites.models import ConnectionStats, Site
 from apps.telemetry.accepting import topic_decide, topic_forget
 from apps.telemetry.models import TopicMapping
@@ -30,7 +35,7 @@ from apps.web.answers import administers, done, site_action
 from apps.web.formats import number_text
 from apps.web.payload_text import payload_text
 from apps.web.problems import problems_of, under
-from apps.web.site_page import open_site, page
+from apps.web.site_page import answer_page, open_site, page
 
 PER_PAGE = 50
 PAYLOAD_CHARS = 240
@@ -105,9 +110,10 @@ def _session(site: Site) -> dict[str, Any] | None:
     if row is None:
         return None
     known = session_state(row, now=timezone.now())
+    is_opening = row.state == SessionState.WAITING and row.taken_at is not None
     return known | {
-        "label": row.get_state_display(),
-        "is_running": row.state in RUNNING,
+        "label": _("waiting for the broker") if is_opening else row.get_state_display(),
+        "is_running": row.state in OPEN,
         "elapsed_s": round(known["duration_s"] - known["seconds_left"]),
     }
 
@@ -126,7 +132,7 @@ def discover(request: HttpRequest, site: Site) -> HttpResponse:
     }
     form = DiscoverRequest(data=given)
     if problems := problems_of(form):
-        _site, context = open_site(request, site.pk, "topics")
+        context = answer_page(request, site, "topics")
         context |= listing(request, site) | {
             "given": request.POST,
             "problems": {name: under(problems, name) for name in given},

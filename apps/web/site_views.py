@@ -19,7 +19,7 @@ from apps.sites.overview import GAP_IS_NEWS
 from apps.web import rows
 from apps.web.answers import administers, controls, done, site_action
 from apps.web.sensor_html import SensorWriter
-from apps.web.site_page import open_site, page
+from apps.web.site_page import answer_page, open_site, page
 from apps.web.trial_steps import tried
 
 DATALOGGERS_PER_PAGE = 50  # with 20 sensors each a page stays under 100 KB zipped
@@ -84,8 +84,8 @@ def test(request: HttpRequest, place: Site) -> HttpResponse:
     """Try the stored settings; takes up to 20 s."""
     connection = services.connection_of(place)
     outcome = tried(connection, trials.Given(place.pk, {}))
-    _place, context = open_site(request, place.pk, "site")
-    return render(request, "web/site_trial.html", context | {"trial": outcome})
+    context = answer_page(request, place, "site") | {"trial": outcome}
+    return render(request, "web/site_trial.html", context)
 
 
 @site_action(controls, page="web:site")

@@ -162,7 +162,7 @@ def test_one_that_does_not_listen_is_killed_after_its_grace(stage: Stage, gone):
 def test_a_frozen_process_can_be_stopped(stage: Stage, gone):
     child = stage.runner.start(stage.spec("web", FOREVER))
     pid = child.report().pid
-    proc.signal_all([pid or 0], signal.SIGSTOP)
+    proc.freeze([pid or 0])
 
     stage.runner.stop()
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from embedded import proc
 from embedded.server import Server
 from tests.chaos.stage import SHARDS, WORKERS, Stage
 
@@ -216,7 +217,7 @@ class Hands:
         process = stage.processes[fault.target]
         if fault.action == "freeze":
             assert process.popen is not None
-            process.popen.send_signal(signal.SIGSTOP)
+            proc.freeze([process.popen.pid])
             try:
                 yield
             finally:

@@ -118,7 +118,8 @@ class Engine:
         deadline = self._now() + within_s
         for link in self._links:
             if link.state is LinkState.OPENED:
-                link.crash(until=0)  # nothing is born any more
+                link.outbox.clear()
+                link.close()  # nothing is born any more
         saying = [link for link in self._links if link.state is LinkState.UP]
         for link in saying:
             link.outbox.clear()

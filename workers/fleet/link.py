@@ -228,10 +228,14 @@ class Link:
             self.client.loop_read()
 
     def close(self) -> None:
-        """Begin the clean end: DISCONNECT, after which the broker sends no will."""
-        was_up = self.state is LinkState.UP
+        """Begin the clean end: DISCONNECT, after which the broker sends no will.
+
+        Before the CONNACK too (MQTT 3.1.1 §3.1.4): a broker that is slow to accept us
+        would else publish the will of devices that never were there.
+        """
+        was_open = self.state in (LinkState.OPENED, LinkState.UP)
         self.state = LinkState.CLOSED
-        if was_up:
+        if was_open:
             self.client.disconnect()
             self.client.loop_write()
 
@@ -249,6 +253,8 @@ class Link:
         reason: ReasonCode,
         properties: Properties | None,
     ) -> None:
+        if self.state is not LinkState.OPENED:
+            return  # we have given it up meanwhile
         if reason.is_failure:
             self.problem = f"it refused the connection: {reason}"
             return

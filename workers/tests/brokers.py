@@ -14,8 +14,8 @@ import pytest
 from embedded.broker import Broker
 from embedded.mosquitto import mosquitto_binary
 from embedded.ports import free_port
-from workers.connection import Snapshot
 from workers.inbox import Inboxes
+from workers.snapshot import Snapshot
 from workers.spec import ConnectionSpec
 from workers.supervisor import Supervisor
 from workers.tests.certificates import Signed, authority

@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
-from workers.connection import BrokerConnection, Snapshot
+from workers.connection import BrokerConnection
 from workers.farewell import Farewell
 from workers.link import Link, Owner, Sink
 from workers.pahoclient import Publish
+from workers.snapshot import Snapshot
 from workers.spec import ConnectionSpec
 from workers.standing import Claim
 

@@ -33,6 +33,7 @@ class Loop:
 
     def __init__(self) -> None:
         self.guests: list[Listening] = []
+        self.is_answered = True
 
     def post(self, work: Callable[[], None]) -> None:
         work()
@@ -44,7 +45,11 @@ class Loop:
         link.was_accepted = True
         guest.link_opened(cast("Link", link), None)
         guest.link_accepted(cast("Link", link), session_present=False)
-        guest.link_subscribed(cast("Link", link), 1, [])
+        if self.is_answered:
+            self.answer(guest)
+
+    def answer(self, guest: Listening) -> None:
+        guest.link_subscribed(cast("Link", guest.link), 1, [])
 
     def open_link(self, spec: ConnectionSpec, owner: Any, sink: Any = None) -> Link:
         return cast("Link", FakeLink(spec, owner, sink))
@@ -135,8 +140,28 @@ def test_what_is_heard_is_stored_announced_and_counted(
     assert session.started_at is not None
     assert DiscoveredTopic.objects.get(topic="here/a").message_count == 2
     until(lambda: told[-1]["session"]["state"] == "finished")
-    assert told[0]["session"]["state"] == "running"
+    assert told[0]["session"]["state"] == "waiting"
     assert {t["topic"] for data in told for t in data["topics"]} == {"here/a", "here/b"}
+
+
+def test_it_has_started_when_the_broker_answers_and_not_when_it_is_taken(
+    site: Site, discoveries: tuple[Discoveries, Loop], told: Told
+) -> None:
+    discoveries[1].is_answered = False
+    session = begin(discoveries[0], site)
+    [guest] = discoveries[1].guests
+    until(lambda: len(told) > 1)  # what is said first, and the thread's first look
+    before = list(told)
+
+    discoveries[1].answer(guest)
+    until(lambda: told[-1]["session"]["started_at"])
+
+    session.refresh_from_db()
+    said = {
+        (data["session"]["state"], data["session"]["started_at"]) for data in before
+    }
+    assert said == {("waiting", None)}
+    assert (session.state, session.started_at) == ("running", guest.started_at)
 
 
 def test_a_database_that_is_away_costs_nothing(

@@ -10,8 +10,8 @@ import pytest
 
 from apps.telemetry.facts import Message
 from tests.fakebroker import FakeBroker
-from workers.connection import Snapshot
 from workers.inbox import Inboxes
+from workers.snapshot import Snapshot
 from workers.spec import ConnectionSpec
 from workers.standing import Claim
 from workers.supervisor import Supervisor
@@ -24,6 +24,7 @@ class Doubting:
 
     def __init__(self) -> None:
         self.is_in_doubt = False
+        self.is_settling = False
         self.looks = 0
         self.has_looked = True
         self.is_unsure = False  # the database is away
@@ -38,6 +39,9 @@ class Doubting:
 
     def look(self) -> None:
         self.looks += 1
+
+    def woke(self) -> None:
+        self.is_settling = True
 
 
 class Stage:

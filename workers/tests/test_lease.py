@@ -9,7 +9,7 @@ from django.db import OperationalError
 
 from apps.sites import leases
 from apps.sites.models import ShardLease
-from workers.lease import LeaseKeeper
+from workers.lease import SETTLE_S, LeaseKeeper
 from workers.standing import Claim
 
 pytestmark = pytest.mark.django_db
@@ -143,6 +143,49 @@ def test_after_a_freeze_nothing_is_certain_until_somebody_has_looked(stage: Stag
     stage.keeper.turn()
     assert stage.keeper.claim(3) is Claim.HELD
     assert not stage.keeper.is_in_doubt
+
+
+def test_after_a_freeze_a_look_without_an_answer_settles_nothing(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+):
+    stage.owning()
+    with monkeypatch.context() as broken:
+        broken.setattr(leases, "renew", away)
+        stage.now += 100
+        stage.keeper.turn()
+        seen = [(stage.keeper.is_in_doubt, stage.keeper.is_settling)]
+        stage.now += SETTLE_S
+        stage.keeper.turn()
+        seen.append((stage.keeper.is_in_doubt, stage.keeper.is_settling))
+
+    assert seen == [(False, True), (False, False)]  # an outage may last for hours
+
+
+def test_an_answer_after_a_freeze_settles_it(stage: Stage):
+    stage.owning()
+
+    stage.keeper.woke()  # a freeze too short to doubt every lease
+    seen = [stage.keeper.is_settling]
+    stage.keeper.turn()
+    seen.append(stage.keeper.is_settling)
+
+    assert seen == [True, False]
+    taken_by_another()
+    stage.keeper.woke()
+    stage.keeper.turn()  # it does ask, though nothing is due
+    assert stage.lost == [3]
+
+
+def test_an_outage_alone_has_nothing_to_settle(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+):
+    stage.owning()
+    monkeypatch.setattr(leases, "renew", away)
+
+    for _ in range(20):
+        stage.now += 5
+        stage.keeper.turn()
+        assert not stage.keeper.is_settling
 
 
 def test_a_renewal_in_which_we_were_frozen_proves_nothing(

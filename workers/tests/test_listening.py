@@ -27,12 +27,12 @@ class Visit:
         self.links: list[FakeLink] = []
         self.overs = 0
         self.listening = Listening(
-            9, spec or a_spec(), duration_s=60, filters=filters, over=self._over
+            9, spec or a_spec(), duration_s=60, filters=filters, changed=self._change
         )
         self.listening.start(self)
 
-    def _over(self) -> None:
-        self.overs += 1
+    def _change(self) -> None:
+        self.overs += self.listening.is_over
 
     def open_link(
         self, spec: ConnectionSpec, owner: Owner, sink: Sink | None = None

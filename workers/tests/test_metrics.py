@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from workers.connection import Snapshot
 from workers.metrics import WorkerMetrics, drop_reason
+from workers.snapshot import Snapshot
 
 
 def snapshot(status: str, reason: str = "", generation: int = 1) -> Snapshot:

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from apps.telemetry.facts import Message
-from workers import spoolfile
-from workers.spoolfile import SpoolBrokenError, SpoolFile, SpoolFullError
+from workers import spoolsalvage
+from workers.spoolfile import SpoolFile, SpoolFullError
+from workers.spoolrow import SpoolBrokenError
 
 MB = 1_048_576
 
@@ -228,7 +229,7 @@ def test_a_flipped_bit_in_a_payload_is_noticed_when_it_is_read(file, path):
     with pytest.raises(SpoolBrokenError):
         damaged.oldest(10, MB)
     damaged.close()
-    readable = [row.message.mid for row in spoolfile.salvage(path)]
+    readable = [row.message.mid for row in spoolsalvage.salvage(path)]
     assert readable == [1, 2, 3, 4, 5, 6, 8, 9, 10]
 
 
@@ -239,7 +240,7 @@ def test_a_file_that_is_none_of_ours_is_broken_or_begun_anew(path, content):
     if content:
         with pytest.raises(SpoolBrokenError):
             SpoolFile(path, MB)
-        assert spoolfile.id_of(path) is None
+        assert spoolsalvage.id_of(path) is None
     else:
         SpoolFile(path, MB).close()
 
@@ -274,7 +275,7 @@ def test_a_damaged_file_is_moved_with_its_log_and_never_over_another(path):
     for _ in range(2):
         path.write_bytes(b"x")
         path.with_name("0.sqlite3-wal").write_bytes(b"y")
-        spoolfile.aside(path)
+        spoolsalvage.aside(path)
 
     names = sorted(p.name for p in path.parent.iterdir())
     assert len(names) == 4

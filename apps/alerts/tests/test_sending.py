@@ -22,6 +22,7 @@ from apps.alerts.tests.builders import (
     receiver,
     webhook_channel,
 )
+from apps.core.tests.planner import join_by_nested_loops
 
 pytestmark = pytest.mark.django_db
 
@@ -266,6 +267,18 @@ def test_two_senders_at_once_send_it_once(north, hook):
     row.refresh_from_db()
     assert row.state == "delivered"
     assert len(hook.got) == 1
+
+
+def test_a_run_takes_no_more_than_it_may_however_it_is_planned(
+    north, hook, monkeypatch
+):
+    monkeypatch.setattr(sending, "MOST", 2)
+    channel = webhook_channel(hook.url)
+    for n in range(5):
+        delivery_to(channel, alert_of(north, f"device {n}", "datalogger"))
+    join_by_nested_loops()
+
+    assert [deliver(timezone.now()) for _ in range(4)] == [2, 2, 1, 0]
 
 
 # -- e-mail --------------------------------------------------------------------

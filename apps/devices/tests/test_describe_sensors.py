@@ -6,8 +6,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from apps.devices.identities import DeviceIds, describe_sensors
 from apps.devices.models import Datalogger, SensorDevice
-from apps.devices.updates import DeviceIds, describe_sensors
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
+from apps.core.tests.planner import join_by_nested_loops
 from apps.devices import discovery
 from apps.devices.discovery import Allowance, Sighting, note, see, topic_text
 from apps.devices.models import DiscoveredTopic, TopicState
@@ -131,6 +132,19 @@ def test_the_least_recently_seen_make_room(north: Site, few: int) -> None:
 
     assert topics(north) == {"t3", "t4", "t0", "newcomer", "another"}
     assert dropped(north) == 2
+
+
+def test_only_what_is_too_much_goes_however_it_is_planned(
+    north: Site, few: int
+) -> None:
+    join_by_nested_loops()
+    for second in range(few):
+        note(seen(north, f"t{second}", at_s=second))
+
+    note(seen(north, "newcomer", at_s=10))
+
+    assert topics(north) == {"t1", "t2", "t3", "t4", "newcomer"}
+    assert dropped(north) == 1
 
 
 def test_what_a_person_decided_stays_and_the_newcomer_goes(

@@ -8,11 +8,17 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.test import override_settings
 from django.utils import timezone
 
 from apps.core.tests.clients import client_of, is_error
 from apps.devices import discovery_sessions
-from apps.devices.discovery_sessions import claim, close, close_overdue
+from apps.devices.discovery_sessions import (
+    claim,
+    close,
+    close_left_behind,
+    close_overdue,
+)
 from apps.devices.models import DiscoverySession, SessionState
 from apps.sites import commands
 from apps.sites.models import Site
@@ -173,41 +179,59 @@ def test_only_one_worker_takes_a_session(north: Site) -> None:
     first, second = claim(session.pk), claim(session.pk)
 
     assert first is not None
-    assert (first.state, first.started_at is not None) == ("running", True)
+    assert (first.state, first.started_at) == ("waiting", None)  # for the broker's word
+    assert first.taken_at is not None
     assert second is None
     assert claim(2**40) is None
 
 
 @pytest.mark.parametrize(
-    ("state", "age_s", "is_closed"),
+    ("state", "since", "age_s", "why"),
     [
-        ("waiting", 10, False),
-        ("waiting", 100, True),
-        ("running", 100, False),
-        ("running", 130, True),
-        ("finished", 10_000, False),
+        ("waiting", "created_at", 80, ""),
+        ("waiting", "created_at", 100, "No worker took it"),
+        ("waiting", "taken_at", 50, ""),
+        ("waiting", "taken_at", 70, "Its worker is gone"),
+        ("running", "started_at", 100, ""),
+        ("running", "started_at", 130, "Its worker is gone"),
+        ("finished", "started_at", 10_000, ""),
     ],
 )
 def test_a_session_whose_worker_is_gone_is_closed(
-    north: Site, state: str, age_s: int, is_closed: bool, settings: Any
+    north: Site, state: str, since: str, age_s: int, why: str
 ) -> None:
-    settings.RECONCILE_INTERVAL = 30
     then = NOW - timedelta(seconds=age_s)
     session = DiscoverySession.objects.create(
-        site=north,
-        username="u",
-        duration_s=60,
-        state=state,
-        created_at=then,
-        started_at=None if state == "waiting" else then,
+        site=north, username="u", duration_s=60, state=state, **{since: then}
     )
 
-    count = close_overdue(NOW)
+    with override_settings(RECONCILE_INTERVAL=30):
+        count = close_overdue(NOW)
 
     session.refresh_from_db()
-    assert count == is_closed
-    assert session.state == ("failed" if is_closed else state)
-    assert bool(session.detail) == is_closed
+    assert count == bool(why)
+    assert (session.state, session.detail) == ("failed" if why else state, why)
+
+
+def test_a_new_owner_closes_what_the_one_before_listened_to(
+    north: Site, hidden: Site, settings: Any
+) -> None:
+    settings.MQTT_SHARDS = 2
+    third = Site.objects.create(name="Third", pk=north.pk + 2)
+    assert hidden.pk == north.pk + 1
+    make = DiscoverySession.objects.create
+    taken = make(site=north, duration_s=600, taken_at=NOW)
+    waits = make(site=third, duration_s=600)
+    others = make(site=hidden, duration_s=600, taken_at=NOW)
+
+    own = close_left_behind(north.pk % 2, but=[taken.pk])
+    counts = [close_left_behind(north.pk % 2) for _ in range(2)]
+
+    for session in (taken, waits, others):
+        session.refresh_from_db()
+    assert (own, counts) == (0, [1, 0])
+    assert (taken.state, taken.detail) == ("failed", "Its worker is gone")
+    assert (waits.state, others.state) == ("waiting", "waiting")
 
 
 def test_what_is_closed_stays_as_it_was_closed(north: Site) -> None:

@@ -8,6 +8,7 @@ import pytest
 from django.db import DataError, OperationalError, connection
 
 from apps.devices import updates
+from apps.devices.identities import MissingRowError
 from apps.devices.models import Datalogger, Gateway, PresencePeriod, SensorDevice
 from apps.sites.models import ConnectionStats, MqttConnection, Site
 from apps.sites.services import site_delete
@@ -126,7 +127,7 @@ def test_a_device_that_is_deleted_again_and_again_is_a_database_error(
     feed.write(feed.data(1))
 
     def gone(*_: object, **__: object) -> None:
-        raise updates.MissingRowError("devices_datalogger")  # noqa: EM101
+        raise MissingRowError("devices_datalogger")  # noqa: EM101
 
     monkeypatch.setattr(updates, "write_dataloggers", gone)
 

@@ -5,9 +5,17 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from apps.devices.models import Datalogger, Gateway, Presence, SensorDevice
+from apps.devices.models import (
+    Datalogger,
+    DiscoverySession,
+    Gateway,
+    Presence,
+    SensorDevice,
+)
+from apps.sites import commands
 from apps.sites.leases import take
-from apps.sites.models import MqttConnection, Status
+from apps.sites.models import Command, CommandState, MqttConnection, Status
+from apps.web.tests.site_tabs import find_topic, quarantine
 
 MARKUP = "<img src=x onerror=alert(1)> & \"Co\" 'x'"
 
@@ -66,3 +74,50 @@ def make_devices(site, *, dataloggers=1, sensors=1):
         for number in range(sensors)
     )
     return made
+
+
+@pytest.fixture
+def full(connected):
+    """A site with something on each of its pages, all of it full of markup."""
+    make_devices(connected)
+    find_topic(connected)
+    find_topic(connected, MARKUP, MARKUP.encode())
+    find_topic(connected, "binary", b"\x00\xff")
+    quarantine(connected, MARKUP.encode(), detail=MARKUP)
+    quarantine(connected, b'{"values": {"t": 1}}')
+    quarantine(connected, replayed_at=timezone.now())
+    DiscoverySession.objects.create(
+        site=connected, username=MARKUP[:150], duration_s=60, detail=MARKUP
+    )
+    Command.objects.create(
+        site=connected,
+        username=MARKUP[:150],
+        topic=MARKUP,
+        payload_size=3,
+        payload_sha256="0" * 64,
+        state=CommandState.ANSWERED,
+        detail=MARKUP,
+        sent_at=timezone.now(),
+        delivered_at=timezone.now() + timedelta(milliseconds=12.5),
+        expires_at=timezone.now(),
+        reply=MARKUP,
+        replied_at=timezone.now(),
+    )
+    return connected
+
+
+@pytest.fixture
+def worker(monkeypatch):
+    """Notes what a worker would be told; it takes everything."""
+    told = []
+
+    def taker(name):
+        def take(*args, **_):
+            told.append((name, args))
+            return True
+
+        return take
+
+    for name in ("send_discover", "send_resubscribe", "send_publish", "send_ensure"):
+        monkeypatch.setattr(commands, name, taker(name))
+    return told

@@ -49,7 +49,7 @@ def choices() -> list[type[TextChoices]]:
             for each in vars(module).values()
             if isinstance(each, type)
             and issubclass(each, TextChoices)
-            and each.__module__ == module.__name__
+            and f"{each.__module__}.".startswith(f"{module.__name__}.")
         ]
     return found
 

@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from apps.sites.models import SiteMember
 from apps.web.tests.conftest import MARKUP
 from apps.web.tests.pages import page_of
-from apps.web.tests.test_site_tabs import post, url
+from apps.web.tests.site_tabs import post, url
 
 pytestmark = pytest.mark.django_db
 

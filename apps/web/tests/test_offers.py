@@ -10,7 +10,7 @@ from django.urls import resolve
 
 from apps.sites import publish_requests, trials
 from apps.web.tests.pages import Page, page_of
-from apps.web.tests.test_site_tabs import full, quarantine  # noqa: F401 (a fixture)
+from apps.web.tests.site_tabs import quarantine
 from tests.html_rules import problems_of
 
 REFUSED = (401, 403, 404, 405)
@@ -30,7 +30,7 @@ def _nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def both(full, hidden):  # noqa: F811
+def both(full, hidden):
     """A site with something on each of its pages, and one that is hidden."""
     quarantine(full, b'{"v": 77, "t": 1}', reason="unknown_version")
     return full, hidden

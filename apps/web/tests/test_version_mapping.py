@@ -9,7 +9,7 @@ from apps.telemetry.mappings import mapping_create
 from apps.telemetry.models import QuarantinedMessage, TopicMapping
 from apps.web.tests.conftest import MARKUP
 from apps.web.tests.pages import page_of
-from apps.web.tests.test_site_tabs import post, quarantine, url
+from apps.web.tests.site_tabs import post, quarantine, url
 
 PAYLOAD = b'{"v": 9, "at": "2026-11-20T10:00:00Z", "data": {"t": 20.5, "on": true}}'
 FORM = {

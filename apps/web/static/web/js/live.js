@@ -71,6 +71,9 @@ function noticeOf(place, { status, reason }) {
  * @returns {(afterMs?: number) => void} refresh
  */
 export function goLive(url, refreshEveryMs, own) {
+  // A form pressed before its script was there: its own address shows nothing to look at.
+  const { address } = document.body.dataset;
+  if (address) history.replaceState(null, "", address);
   const refresh = makeRefresh(
     (have, want) => isBusy(have) || (own.isKept?.(have, want) ?? false),
     () => {
