@@ -74,14 +74,54 @@ def test_the_tries_to_connect_again_do_not_move_the_beginning(north, link):
 
 
 def test_unknown_is_never_before_what_was_known_last(north, link):
-    """A batch from before the break was stored after it was recorded."""
+    """The link was up in between, and that was never recorded."""
     datalogger = heard(north, at(12))
     breaks(link, 10)
 
-    check_presence(at(20))
+    check_presence(at(30))
 
     assert told(datalogger)[0] == "unknown"
     assert datalogger.presence_since == at(12)
+
+
+@pytest.mark.parametrize("status", ["connecting", "error"])
+def test_a_device_heard_since_is_not_unknown_because_the_row_comes_later(
+    north, link, status
+):
+    """The link is up again, the device was heard, the row will say so in a moment."""
+    breaks(link, 10)
+    MqttConnection.objects.update(status=status)
+    datalogger, gateway = heard(north, at(15)), heard_gateway(north, at(15))
+    silent = heard(north, at(9), number="16")
+
+    check_presence(at(15.2))
+    comes_back(link, 15.3)
+    check_presence(at(15.4))
+
+    assert told(datalogger)[0] == told(gateway)[0] == "online"
+    assert told(silent)[0] == "unknown"
+    assert silent.presence_since == at(10)
+
+
+def test_a_device_heard_after_a_stop_is_unknown(north, link):
+    """What arrived while the owner was told to let go says nothing about now."""
+    with time_machine.travel(at(10), tick=False):
+        connection_stop(north)
+    datalogger = heard(north, at(10.1))
+
+    check_presence(at(10.2))
+
+    assert told(datalogger)[0] == "unknown"
+
+
+def test_a_device_heard_by_an_owner_that_died_is_unknown(north, link):
+    datalogger = heard(north, ago(1), interval=3_600)
+    ShardLease.objects.update(expires_at=ago(0.1))
+    MqttConnection.objects.update(status="error", status_changed_at=ago(20))
+
+    check_presence(timezone.now())
+
+    assert told(datalogger)[0] == "unknown"
 
 
 def test_an_offline_device_is_unknown_as_well(north, link):

@@ -196,7 +196,7 @@ def test_a_check_that_was_late_does_not_turn_a_period_inside_out(north, link):
     """Its `now` was taken before a batch that committed first."""
     now = timezone.now()
     datalogger = heard(north, -2)  # seen two seconds after `now`
-    MqttConnection.objects.update(status=Status.ERROR)
+    MqttConnection.objects.update(status=Status.DISABLED)
 
     check_presence(now)
 

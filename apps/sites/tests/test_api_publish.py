@@ -28,14 +28,6 @@ def _nobody_has_published_yet():
     cache.clear()
 
 
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch):
-    """A test waits tenths of a second where people wait seconds."""
-    monkeypatch.setattr(publish_requests, "QUEUE_S", 0.3)
-    monkeypatch.setattr(publish_requests, "PUBACK_S", 0.2)
-    monkeypatch.setattr(publish_requests, "_WORKER_SAYS_S", 0.1)
-
-
 def publish(user, site, *, key: str | None = None, **body):
     headers = {"Idempotency-Key": key} if key is not None else {}
     body = {"topic": INPUT.format(site.code), "message": "start"} | body
@@ -271,6 +263,7 @@ def test_a_command_that_no_worker_takes_is_withdrawn_before_it_says_so(
     superuser, north, monkeypatch
 ):
     running(north)
+    monkeypatch.setattr(publish_requests, "QUEUE_S", 0.3)
     with monkeypatch.context() as patch:
         patch.setattr("celery.current_app.send_task", lambda *_, **__: None)
         answer = publish(superuser, north)
@@ -283,6 +276,8 @@ def test_a_worker_that_falls_silent_is_no_puback_and_may_still_tell(
     superuser, north, monkeypatch
 ):
     running(north)
+    monkeypatch.setattr(publish_requests, "PUBACK_S", 0.2)
+    monkeypatch.setattr(publish_requests, "_WORKER_SAYS_S", 0.1)
     claimed: list[Outgoing] = []
 
     with worker(monkeypatch, claimed.append):
