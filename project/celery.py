@@ -17,7 +17,7 @@ from kombu import Exchange, Queue
 
 from apps.core.shards import queue_name
 
-app = Celery("guardiano")
+app = Celery("guardiano", events="project.events:WorkerEvents")
 
 _exchange = Exchange("guardiano", type="direct")
 _queues = ["default", *(queue_name(shard) for shard in range(settings.MQTT_SHARDS))]
@@ -47,7 +47,8 @@ app.conf.update(
         "socket_connect_timeout": 3,
         "socket_keepalive": True,
         "health_check_interval": 10,
-        "retry_on_timeout": True,
+        # No `retry_on_timeout`: with it redis-py connects a lost subscription again by
+        # itself and waits on it for ever (decision 025).
     },
     # A web request must not wait for a Redis that is away.
     task_publish_retry_policy={
