@@ -177,11 +177,12 @@ def test_told_to_end_meanwhile_a_worker_leaves_a_clean_file_to_the_next(
     assert took_s < 30  # 2 s on a quiet machine, a few more for the one frozen
     assert files == []  # no log is left over
     assert spooled > 0
+    assert f"spooled={spooled}" in worker.log.read_text()
 
     worker.start()
     until(lambda: len(stage.system.values_of(site)) >= stage.n, "all are stored", 60)
     assert stage.system.values_of(site) == list(range(stage.n))
-    assert stage.spooled == 0
+    until(lambda: stage.spooled == 0, "the disk is empty again", 60)
 
 
 def order(stage: Stage, site: dict[str, Any]) -> None:
@@ -209,6 +210,6 @@ def test_a_worker_that_is_killed_meanwhile_loses_and_doubles_nothing(
         until(lambda: len(peer.acked) == stage.n, "the broker took all", 60)
 
     until(lambda: len(stage.system.values_of(site)) >= stage.n, "all are stored", 60)
+    until(lambda: stage.spooled == 0, "the disk is empty again", 60)
     time.sleep(1)  # what comes twice comes late
     assert stage.system.values_of(site) == list(range(stage.n))
-    assert stage.spooled == 0

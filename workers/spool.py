@@ -51,6 +51,7 @@ class Spool:
         self._max_bytes = max_bytes
         self._claim: Claim | None = None
         self._file: SpoolFile | None = None
+        self._closed: SpoolFile | None = None  # what it left behind is still told
         self._next_open = 0.0
         self._batch = 0
         self._stored: list[Waiting] = []  # in the database, and still in the file
@@ -66,11 +67,11 @@ class Spool:
 
     @property
     def load(self) -> Load:
-        file = self._file
+        file = self._file or self._closed
         return file.load if file is not None else EMPTY
 
     def depth_of(self, connection_id: int) -> int:
-        file = self._file
+        file = self._file or self._closed
         return file.by_connection.get(connection_id, 0) if file is not None else 0
 
     # -- the file ----------------------------------------------------------------
@@ -87,7 +88,7 @@ class Spool:
             if self._claim is None:
                 folder = spooldir.folder_of(self.base, self.instance, self.node)
                 self._claim = spooldir.claim_own(folder)
-            self._file = self._opened(self._claim.path)
+            self._file, self._closed = self._opened(self._claim.path), None
         except (OSError, SpoolFullError, SpoolBrokenError) as error:
             self._say_full(f"it cannot be opened: {error}")
             return False
@@ -279,7 +280,7 @@ class Spool:
         """Leave the file to whoever comes next."""
         if self._file is not None:
             self._file.close()
-            self._file = None
+            self._file, self._closed = None, self._file
         if self._claim is not None:
             self._claim.release()
             self._claim = None

@@ -222,7 +222,7 @@ def test_a_reader_that_stops_reading_does_not_block():
         console.process_line("web", b"x" * 100 + b"\n")
 
     assert time.monotonic() - began < 30
-    assert os.read(reader, 65_536).startswith(b"web      | xxx")
+    assert b"web      | xxx" in os.read(reader, 65_536)
     os.close(reader)
     console.close()
     os.close(writer)

@@ -55,6 +55,15 @@ def test_nothing_is_acknowledged_before_it_is_on_disk(hall, monkeypatch):
     assert hall.acknowledged == sent
 
 
+def test_what_a_writer_leaves_on_disk_is_still_told_when_it_has_ended(hall):
+    hall.base.is_up = False
+    hall.put(20)
+
+    hall.run_to_the_end()
+
+    assert hall.spool.load.messages == hall.spool.depth_of(1) == len(hall.on_disk) == 20
+
+
 def test_a_short_failure_goes_to_the_database_not_to_disk(hall, monkeypatch):
     monkeypatch.setattr("workers.reach.PATIENCE_S", 60)
     fails = [OperationalError(), OperationalError()]
