@@ -40,6 +40,7 @@ async () => {
     }
     await new Promise(requestAnimationFrame);
   }
+  return document.querySelectorAll(".toast").length; // they stay for five seconds only
 }
 """
 
@@ -112,11 +113,11 @@ def test_a_storm_of_events_leaves_the_page_quick(
     page.evaluate("window.shifts.length = 0")
     chromium.start_tracing(page=page, categories=["toplevel"])
 
-    page.evaluate(STORM)
+    toasts = page.evaluate(STORM)
 
     assert max(tasks_ms(chromium.stop_tracing())) < 200  # measured: 20 to 60
     assert total_shift(page) < NO_SHIFT
-    expect(page.locator(".toast")).to_have_count(1)
+    assert toasts == 1
     page.locator(".bell").click()
     expect(page.locator("#bell-list li")).to_have_count(50)
 
