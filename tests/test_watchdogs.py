@@ -64,7 +64,8 @@ def test_a_worker_with_a_broken_part_ends_and_says_which(
     assert process.popen is not None
     assert process.popen.returncode == BROKEN, said[-2000:]
     assert SAYS[way] in said
-    assert said.count("CRITICAL") == 1, said[-2000:]
+    # Nothing else; both writers die here, at times before the first has ended all.
+    assert said.count("CRITICAL") == said.count(SAYS[way]), said[-2000:]
     assert "most recent call first" in said  # what each thread was doing
 
 
