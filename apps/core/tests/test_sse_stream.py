@@ -246,6 +246,10 @@ def test_a_right_that_cannot_be_rechecked_does_not_last(
     run(scenario)
 
 
+def _checkers() -> set[threading.Thread]:
+    return {t for t in threading.enumerate() if t.name.startswith("stream-recheck")}
+
+
 def test_a_recheck_that_hangs_is_one_thread_and_ends_streams_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -260,14 +264,14 @@ def test_a_recheck_that_hangs_is_one_thread_and_ends_streams_all_the_same(
     monkeypatch.setattr(sse, "_still_good", hang)
 
     async def scenario(manager: StreamManager) -> None:
-        threads = threading.active_count()
+        checkers = _checkers()
         opened = await Opened(manager).start()
 
         assert not await manager._recheck()
         assert not await manager._recheck()
 
         assert await opened.has_ended()
-        assert threading.active_count() == threads + 1
+        assert len(_checkers() - checkers) == 1
         thaw.set()
 
     run(scenario)
