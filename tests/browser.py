@@ -152,6 +152,12 @@ def audit_script(question: str) -> str:
     return f"() => {script}.{question}()"
 
 
+def go_live(page: Page, path: str) -> None:
+    """Open a page; return when the server has begun to send it events."""
+    with page.expect_response("**/events/**"):
+        page.goto(path)
+
+
 def row(page: Page, site: dict[str, Any]) -> Any:
     """A site's row in the list, or its panel on its own page."""
     return page.locator(f"[data-site-id='{site['id']}']")

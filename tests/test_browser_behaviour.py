@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser import row
+from tests.browser import go_live, row
 from tests.mqtt import Peer
 from tests.system import ADMIN, until
 
@@ -139,9 +139,13 @@ def test_names_full_of_markup_are_text_wherever_they_appear(system, broker, page
     assert page.locator("img[src=x]").count() == 0
 
 
+def heard_of(page, name):
+    return [words for words in page.evaluate("window.heard") if name in words]
+
+
 def test_what_is_done_is_said_to_those_who_do_not_see_it(system, broker, page):
     site = system.make_site("Heard", broker.port)
-    page.goto("/")
+    go_live(page, "/")
     page.evaluate(HEAR)
     badge = row(page, site).locator("[data-slot=badge]")
 
@@ -156,4 +160,25 @@ def test_what_is_done_is_said_to_those_who_do_not_see_it(system, broker, page):
         "Stop requested: Heard",
         "Heard: MQTT disconnected",
     ]
-    until(lambda: page.evaluate("window.heard") == wanted, "all four are said")
+    until(lambda: heard_of(page, "Heard") == wanted, "all four are said")
+
+
+def test_what_came_of_a_button_is_said_last(system, broker, page):
+    """Even if it is known before the request has its response."""
+    site = system.make_site("Overtaken", broker.port)
+    system.connect(site)
+    badge = row(page, site).locator("[data-slot=badge]")
+
+    def answer_late(route):
+        response = route.fetch()
+        expect(badge).to_have_text("MQTT disconnected")
+        route.fulfill(response=response)
+
+    page.route("**/stop/", answer_late)
+    go_live(page, "/")
+    page.evaluate(HEAR)
+
+    row(page, site).locator("[data-action=stop]").click()
+
+    wanted = ["Stop requested: Overtaken", "Overtaken: MQTT disconnected"]
+    until(lambda: heard_of(page, "Overtaken") == wanted, "both are said")

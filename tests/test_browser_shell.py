@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser import DESKTOP, MEASURE_SHIFTS, PHONE, row
+from tests.browser import DESKTOP, MEASURE_SHIFTS, PHONE, go_live, row
 
 pytestmark = pytest.mark.system
 
@@ -147,7 +147,7 @@ def test_a_toast_covers_nothing_and_the_bell_keeps_it(
     site = system.make_site("Browser toast", broker.port)
     page = new_page(storage_state=cookies, viewport=size)
     page.add_init_script(MEASURE_SHIFTS)
-    page.goto("/")
+    go_live(page, "/")
     place = row(page, site)
     place.locator("[data-action=start]").click()
 

@@ -31,14 +31,15 @@ function drawStatuses() {
   const news = [];
   for (const [id, data] of waiting) {
     const place = places.get(id);
-    if (!place) continue;
-    showStatus(place, data);
-    if (!SETTLED.has(data.status)) continue;
+    if (place) showStatus(place, data);
+    // What came of a button may overtake the response to it, but is told after it.
+    if (place && isBusy(place)) continue;
+    waiting.delete(id);
+    if (!place || !SETTLED.has(data.status)) continue;
     const isAnswer = asked.delete(id);
     if (isAnswer || settled.get(id) !== data.status) news.push(noticeOf(place, data));
     settled.set(id, data.status);
   }
-  waiting.clear();
   notifyAll(news, (n) => fill(texts.manyChanged, { n }));
 }
 
@@ -99,7 +100,10 @@ export function goLive(url, refreshEveryMs, own) {
   findPlaces();
   showYours();
   keepStream(url, handlers, onOpen, () => refresh(JITTER_MS));
-  listenToButtons(refresh);
+  listenToButtons(() => {
+    draw();
+    refresh(1000);
+  });
   startClock(showSlowOnes);
   setInterval(() => { if (!document.hidden) refresh(); }, refreshEveryMs);
   return refresh;

@@ -86,17 +86,17 @@ export function showSlowOnes() {
 }
 
 /** Take over the buttons: the form they belong to still works without this script. */
-export function listenToButtons(refresh) {
+export function listenToButtons(onAnswered) {
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button[data-action]");
     const place = button?.closest("[data-site-id]");
     if (!place) return;
     event.preventDefault();
-    press(place, button.dataset.action, refresh);
+    press(place, button.dataset.action, onAnswered);
   });
 }
 
-async function press(place, action, refresh) {
+async function press(place, action, onAnswered) {
   const { expected, isEnabled, words } = WISHES[action];
   const before = { ...place.dataset };
   const reason = slot(place, "reason").textContent;
@@ -114,7 +114,7 @@ async function press(place, action, refresh) {
     notify({ text: fill(words, { site: place.dataset.name }), tone: "blue", url: `/sites/${place.dataset.siteId}/` });
   }
   showControls(place);
-  refresh(1000);
+  onAnswered();
 }
 
 function restore(place, before, reason) {
