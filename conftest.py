@@ -13,13 +13,17 @@ from pytest_django.fixtures import Settings
 
 from apps.sites.models import MemberRole, Site, SiteMember, Visibility
 from apps.sites.services import site_create
+from embedded.ports import keep_to_share
 from project.celery import app
 
-# Each of several pytest processes (xdist) has its own database, and Redis number.
+# Each of several pytest processes (xdist) has its own database, Redis number
+# and ports.
 _worker = os.environ.get("PYTEST_XDIST_WORKER", "")
 if _worker:
+    _index = int(_worker.removeprefix("gw"))
+    keep_to_share(_index, int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
     _server, _, _number = settings.REDIS_URL.rpartition("/")
-    _own = f"{_server}/{int(_number or 0) + 1 + int(_worker.removeprefix('gw'))}"
+    _own = f"{_server}/{int(_number or 0) + 1 + _index}"
     os.environ["REDIS_URL"] = settings.REDIS_URL = app.conf.broker_url = _own
 
 # A machine under load is no bug, and a test run leaves nothing in the tree.

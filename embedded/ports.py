@@ -11,9 +11,21 @@ LOOPBACK = "127.0.0.1"
 LOWEST = 10_000
 EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
+_given: set[int] = set()  # by this process; perhaps nobody listens there yet
+_share = (0, 1)  # of all ports, which part is ours
+
+
+def keep_to_share(number: int, count: int) -> None:
+    """Give only ports that no other of `count` processes gives.
+
+    A port that was given there looks free until somebody listens on it.
+    """
+    global _share
+    _share = (number, count)
+
 
 def free_ports(count: int, *, host: str = LOOPBACK) -> list[int]:
-    """Ports nobody listens on, all different.
+    """Ports nobody listens on, all different, each given once by a process.
 
     They lie below the range the kernel takes for outgoing connections: a client that
     keeps trying to reach a stopped server could otherwise be given the server's own
@@ -25,7 +37,8 @@ def free_ports(count: int, *, host: str = LOOPBACK) -> list[int]:
     found: list[int] = []
     # Random, because several test runs on one machine look at the same time.
     for port in _shuffled(LOWEST, _ephemeral_start()):
-        if why_taken(port, host=host) is None:
+        if port not in _given and why_taken(port, host=host) is None:
+            _given.add(port)
             found.append(port)
         if len(found) == count:
             return found
@@ -73,6 +86,7 @@ def _ephemeral_start() -> int:
 
 
 def _shuffled(low: int, high: int) -> list[int]:
-    ports = list(range(low, high))
+    number, count = _share
+    ports = list(range(low + number, high, count))
     random.SystemRandom().shuffle(ports)
     return ports

@@ -43,8 +43,8 @@ class FakeBroker:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
-        if self._client is not None and self._client.fileno() != -1:
-            self._client.shutdown(socket.SHUT_RDWR)
+        if self._client is not None:
+            _hang_up(self._client)  # it may be going at this moment
         self._thread.join(10)
 
     def send(self, mid: int, topic: str, payload: bytes, *, dup: bool = False) -> None:

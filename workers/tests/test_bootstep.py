@@ -50,7 +50,7 @@ def started() -> Iterator[dict[str, subprocess.Popen[str]]]:
 def test_it_refuses_to_start_and_its_last_lines_say_why(name, started):
     _, why = WRONG[name]
 
-    output, _ = started[name].communicate(timeout=60)
+    output, _ = started[name].communicate(timeout=300)
 
     assert started[name].returncode != 0
     assert why in "\n".join(output.strip().splitlines()[-6:])

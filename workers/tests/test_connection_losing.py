@@ -238,7 +238,7 @@ def test_while_the_database_is_away_one_try_a_minute_is_made():
     stage = unsure()
     lose(stage, age_s=100)
 
-    for second in range(7, 187):
+    for second in range(7, 180):
         stage.later(second)
         if not stage.link.is_closed and stage.link.is_opening:
             stage.opened(ConnectionRefusedError())

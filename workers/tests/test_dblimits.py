@@ -177,7 +177,8 @@ def test_of_nested_limits_the_first_that_ends_counts(cutter, seconds):
     assert took(exceed) < 10
 
 
-def test_a_limit_ends_with_its_block(cutter):
+def test_a_limit_ends_with_its_block():
+    cutter = Cutter()
     ask("SELECT 1")
     session = connection.connection
     with limited(0.0):
@@ -190,7 +191,8 @@ def test_a_limit_ends_with_its_block(cutter):
     assert connection.connection is session
 
 
-def test_who_exceeded_a_limit_and_asked_nothing_more_has_a_connection(cutter):
+def test_who_exceeded_a_limit_and_asked_nothing_more_has_a_connection():
+    cutter = Cutter()
     with limited(0.0):
         ask("SELECT 1")
         for _ in range(3):

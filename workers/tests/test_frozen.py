@@ -120,10 +120,10 @@ def test_nothing_is_acknowledged_when_somebody_else_owns_it_by_now(stage: Stage)
     until(lambda: stage.keeper.looks, lambda: "it asks")
     stage.supervisor.abandon(stage.spec.shard)
     stage.look()  # it is not
+    until(lambda: not stage.supervisor.summary(), lambda: "it is let go")
     time.sleep(0.3)
 
     assert stage.broker.pubacks == []
-    assert stage.supervisor.summary() == {}
 
 
 def test_no_link_is_opened_before_somebody_has_looked(stage: Stage):
@@ -170,10 +170,10 @@ def test_after_a_freeze_nothing_is_read_of_a_shard_that_was_lost_and_taken_again
 
     stage.supervisor.abandon(stage.spec.shard)
     stage.look()
+    until(lambda: not stage.supervisor.summary(), lambda: "it is let go")
     time.sleep(0.3)
 
     assert stage.waiting() == before
-    assert stage.supervisor.summary() == {}
 
 
 def test_after_a_freeze_without_the_database_the_link_is_made_anew(stage: Stage):
@@ -186,3 +186,4 @@ def test_after_a_freeze_without_the_database_the_link_is_made_anew(stage: Stage)
     assert stage.waiting() == before
     assert stage.snapshots[-1].reason == "lost"
     stage.broker.wait_connects(2)  # one try is free
+    until(lambda: stage.snapshots[-1].status == "connected", lambda: "it is up")
