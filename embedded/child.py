@@ -21,6 +21,7 @@ FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 10.0
 HEALTHY_AFTER_S = 30.0  # alive this long, a process has proved itself
 LOUD_FAILURES = 8  # quick failures reported one by one, then once for all
+LAST_WORDS_S = 5.0  # what was killed is gone, and its output read, in some ms
 LINE_BYTES = 64 * 1024  # longer lines are cut into pieces
 KEPT_LINES = 20
 # Its last line has nothing to do with such an end.
@@ -153,9 +154,9 @@ class Child:
             return
         left = proc.kill_tree(self.process.pid)
         self.process.wait()
-        proc.wait_gone(left, 1)
+        proc.wait_gone(left, LAST_WORDS_S)
         if self._pump is not None:
-            self._pump.join(1)
+            self._pump.join(LAST_WORDS_S)
         self.last_exit = describe_exit(self.process.returncode)
 
     def ask_to_stop(self) -> None:

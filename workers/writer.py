@@ -132,12 +132,14 @@ class Writer:
         self._spool.open()
         while not self._give_up.is_set():
             self.turns += 1
+            is_last = self._stop.is_set()  # before the look: all put until then is seen
             has_more = self._drain()
-            messages = self._inbox.take(BATCH, 0.0 if has_more else IDLE_S)
+            wait_s = 0.0 if has_more or is_last else IDLE_S
+            messages = self._inbox.take(BATCH, wait_s)
             dropped = self._inbox.take_dropped()
             if messages or dropped:
                 self._write(messages, dropped)
-            elif self._stop.is_set():
+            elif is_last:
                 break
         self._drains.close()
         self._spool.close()

@@ -9,12 +9,14 @@ import socket
 import ssl
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import SplitResult
 
 from apps.alerts import targets
 
 TIMEOUT_S = 5.0  # for all of it, once the name is resolved
+CUT_AGAIN_S = 0.05
 
 
 class NotDeliveredError(Exception):
@@ -83,7 +85,8 @@ def _answer_of(
     connection: http.client.HTTPConnection, path: str, envelope: Envelope
 ) -> int:
     # The socket's own limit is for each byte: who sends one every 4 s would hold us.
-    alarm = threading.Timer(TIMEOUT_S, _cut, [connection])
+    over = threading.Event()
+    alarm = threading.Timer(TIMEOUT_S, _cut, [connection, over])
     alarm.daemon = True
     started = time.monotonic()
     try:
@@ -97,18 +100,22 @@ def _answer_of(
             _in_words(error, is_late=is_late), is_away=True
         ) from error
     finally:
+        over.set()
         alarm.cancel()
         connection.close()
 
 
-def _cut(connection: http.client.HTTPConnection) -> None:
-    held = connection.sock
-    if held is None:
-        return
-    try:
-        held.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return  # it was closed in this very moment
+def _cut(connection: http.client.HTTPConnection, over: threading.Event) -> None:
+    """Cut it off, as soon as its name is resolved and its handshake over.
+
+    A handshake has the socket's limit as a whole.
+    """
+    while not over.is_set():
+        if (held := connection.sock) is not None:
+            with suppress(OSError):  # in its handshake, or closed in this moment
+                held.shutdown(socket.SHUT_RDWR)
+                return
+        over.wait(CUT_AGAIN_S)
 
 
 def _in_words(error: Exception, *, is_late: bool) -> str:

@@ -12,6 +12,7 @@ from paho.mqtt import publish, subscribe
 from embedded import mosquitto, mqttprobe, ports
 from embedded.broker import Broker
 from embedded.server import ServerError
+from embedded.tests.conftest import wait_for
 
 USERS = {"guardiano": 'p:w/ö"x', "other": "y"}
 NO_MOSQUITTO = mosquitto.mosquitto_binary() is None
@@ -57,7 +58,7 @@ def test_it_is_itself_again_after_kill_and_restart(broker: Broker):
     broker.start()
     broker.restart()
 
-    assert broker.is_ready()
+    wait_for(broker.is_ready)
     assert (broker.port, broker.v5_port, broker.url) == before
 
 
@@ -86,7 +87,7 @@ def test_a_frozen_broker_does_not_answer(broker: Broker):
     assert not broker.is_ready()
 
     broker.thaw()
-    assert broker.is_ready()
+    wait_for(broker.is_ready)
 
 
 def test_without_users_everybody_may_connect(kind: Kind, tmp_path: Path):

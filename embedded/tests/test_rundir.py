@@ -10,6 +10,7 @@ import pytest
 
 from embedded import proc
 from embedded.rundir import MARKER, AlreadyRunningError, RunDir
+from embedded.tests.conftest import wait_for
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(1000)"]
 
@@ -88,6 +89,8 @@ def test_a_lost_grandchild_is_known_by_its_marker(run: RunDir, sleeper):
     ours = sleeper(env={**os.environ, MARKER: str(run.path)})
     other = sleeper(env={**os.environ, MARKER: str(run.path) + "-other"})
 
+    for process in (ours, other):  # it can be read a moment after the exec
+        wait_for(Path(f"/proc/{process.pid}/environ").read_bytes)
     assert run.end_leftovers() == 1
 
     assert ours.wait(30) < 0

@@ -133,7 +133,7 @@ def test_stop_leaves_neither_child_nor_grandchild(stage: Stage, gone):
 
     stage.runner.stop()
 
-    assert all(gone(pid) for pid in pids)
+    wait_for(lambda: all(gone(pid) for pid in pids))
     assert child.state is State.STOPPED
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from embedded.postgres import Postgres
 from embedded.server import ServerError
+from embedded.tests.conftest import wait_for
 from embedded.valkey import Valkey
 
 
@@ -35,6 +36,11 @@ def valkey(tmp_path: Path) -> Iterator[Valkey]:
     server = Valkey(tmp_path / "with space")
     yield server
     server.stop()
+
+
+def answer_of(server: Valkey, command: str) -> str:
+    answer = server._ask(f"AUTH {server.password}\r\n{command}\r\n")
+    return answer.removeprefix("+OK\r\n")
 
 
 @contextmanager
@@ -81,14 +87,14 @@ def test_postgres_starts_where_a_foreign_process_has_the_old_pid(postgres: Postg
 
     postgres.start(timeout_s=60)
 
-    assert postgres.is_ready()
+    wait_for(postgres.is_ready)
 
 
 def test_postgres_ends_a_forgotten_twin_on_its_own_data(postgres: Postgres):
     heir = Postgres(postgres.state_dir, fsync=False)
 
     with heir:
-        assert heir.is_ready()
+        wait_for(heir.is_ready)
         assert not postgres.is_running
 
 
@@ -98,24 +104,24 @@ def test_a_frozen_postgres_does_not_answer(postgres: Postgres):
     assert not postgres.is_ready()
 
     postgres.thaw()
-    assert postgres.is_ready()
+    wait_for(postgres.is_ready)
 
 
 def test_valkey_keeps_its_data_over_a_graceful_restart(valkey: Valkey):
     valkey.start()
     port = valkey.port
-    assert valkey._ask(f"AUTH {valkey.password}\r\nSET a 1\r\n") == "+OK\r\n+OK\r\n"
+    wait_for(lambda: answer_of(valkey, "SET a 1") == "+OK\r\n")
 
     valkey.restart()
 
-    assert valkey._ask(f"AUTH {valkey.password}\r\nEXISTS a\r\n") == "+OK\r\n:1\r\n"
+    wait_for(lambda: answer_of(valkey, "EXISTS a") == ":1\r\n")
     assert valkey.port == port
 
 
 def test_valkey_wants_its_password(valkey: Valkey):
     valkey.start()
 
-    assert valkey._ask("PING\r\n").startswith("-NOAUTH")
+    wait_for(lambda: valkey._ask("PING\r\n").startswith("-NOAUTH"))
 
 
 def test_valkey_comes_back_after_a_kill(valkey: Valkey):
@@ -125,7 +131,7 @@ def test_valkey_comes_back_after_a_kill(valkey: Valkey):
     assert not valkey.is_running
     valkey.start()
 
-    assert valkey.is_ready()
+    wait_for(valkey.is_ready)
 
 
 def test_a_frozen_valkey_can_be_stopped(valkey: Valkey):
@@ -146,4 +152,4 @@ def test_two_servers_on_one_port_are_refused(valkey: Valkey, tmp_path: Path):
         other.start(timeout_s=3)
 
     assert not other.is_running
-    assert valkey.is_ready()
+    wait_for(valkey.is_ready)

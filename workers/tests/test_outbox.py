@@ -41,11 +41,12 @@ class Sender:
     def __init__(self, pair: Wired) -> None:
         self.pair = pair
         self.settled: list[Settled] = []
+        self.give_up_at = 0.0  # the last one sent; monotonic
         self.flights = Flights(self.settled.append)
 
     def send(self, outgoing: Outgoing | None = None, *, late_s: float = 0) -> None:
-        give_up_at = time.monotonic() + GIVE_UP_S - late_s
-        self.flights.send(outgoing or an_outgoing(), self.pair.link, give_up_at)
+        self.give_up_at = time.monotonic() + GIVE_UP_S - late_s
+        self.flights.send(outgoing or an_outgoing(), self.pair.link, self.give_up_at)
 
     def look(self, *, later_s: float = 0) -> None:
         self.flights.look(time.monotonic() + later_s)
@@ -160,7 +161,7 @@ def test_without_a_puback_it_gives_up_and_a_late_one_changes_nothing():
     with sender() as one:
         one.send()
         _, mid, _ = one.heard()
-        one.look(later_s=GIVE_UP_S - 0.5)
+        one.flights.look(one.give_up_at - 0.5)
         assert one.settled == []
 
         one.look(later_s=GIVE_UP_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import select
 import socket
 import struct
 from contextlib import suppress
@@ -123,6 +124,7 @@ def test_a_flood_is_read_256_kilobytes_at_a_time():
 
         pair.heard.in_sink = lambda _: send()
         send()
+        select.select([pair.link.sock], [], [], 30)
         pair.link.on_readable()
         read_at_once = len(pair.heard.messages) * len(one)
 
@@ -188,9 +190,12 @@ def drain(pair: Wired, most: int | None) -> bytes:
         return pair.link.is_closed or not pair.link.wants_write
 
     pair.pump(is_enough)
-    pair.peer.sock.settimeout(0.5)  # the rest is in the kernel's hands
-    with suppress(TimeoutError):
-        while most is None and (piece := pair.peer.sock.recv(1_000_000)):
+    if most is None:  # the rest is in the kernel's hands, and behind it a FIN
+        if not pair.link.is_closed:
+            assert pair.link.sock is not None
+            pair.link.sock.shutdown(socket.SHUT_WR)
+        pair.peer.sock.settimeout(30)
+        while piece := pair.peer.sock.recv(1_000_000):
             drained.extend(piece)
     return bytes(drained)
 

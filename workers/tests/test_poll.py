@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -28,14 +29,16 @@ def link_on(sock: socket.socket) -> Link:
 def test_a_link_that_closed_without_a_word_leaves_no_trace(poll):
     """Its number is the next socket's, which would never have been watched."""
     ours, theirs = socket.socketpair()
-    poll.add(link_on(ours))
-    poll.pause(link_on(ours), 0.0)
+    gone = link_on(ours)
+    poll.add(gone)
+    poll.pause(gone, 0.0)
     number = ours.fileno()
-    ours.close()
+    again, theirs_again = socket.socketpair()
+    os.dup2(again.fileno(), number)  # closes what was there
+    ours.detach()
     theirs.close()
-    again, other = socket.socketpair()
-    assert number in (again.fileno(), other.fileno())
-    ours, theirs = (again, other) if again.fileno() == number else (other, again)
+    again.close()
+    ours, theirs = socket.socket(fileno=number), theirs_again
     successor = link_on(ours)
 
     poll.add(successor)

@@ -159,18 +159,17 @@ def granted(*codes: int) -> Any:
     return answer
 
 
-@pytest.fixture
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("CONNACK_S", "SUBACK_S", "ECHO_S"):
-        monkeypatch.setattr(trial_module, name, 0.5)
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TCP_S", "TLS_S", "LOOK_S", "CONNACK_S", "SUBACK_S", "ECHO_S"):
+        monkeypatch.setattr(trial_module, name, 12.0)
 
 
-@pytest.mark.usefixtures("_quick")
-def test_a_host_that_never_answers_is_no_broker():
+def test_a_host_that_never_answers_is_no_broker(monkeypatch):
+    monkeypatch.setattr(trial_module, "CONNACK_S", 0.5)
     assert scripted()["connack"]["problem"] == "no_connack"
 
 
-@pytest.mark.usefixtures("_quick")
 def test_another_service_is_no_broker():
     steps = scripted(b"HTTP/1.1 400 Bad Request\r\n\r\n" + b"x" * 200)
 
@@ -196,8 +195,9 @@ def test_refused_filters_are_told_one_by_one():
     assert steps["round_trip"]["ok"] is None
 
 
-@pytest.mark.usefixtures("_quick")
-def test_a_broker_that_lets_us_only_listen_still_serves_us():
+def test_a_broker_that_lets_us_only_listen_still_serves_us(monkeypatch):
+    monkeypatch.setattr(trial_module, "ECHO_S", 3.0)
+
     def puback(first: int, body: bytes) -> bytes:
         size = int.from_bytes(body[:2], "big")
         return bytes([PUBACK, 2]) + body[2 + size : 4 + size]
@@ -214,7 +214,10 @@ def test_a_broker_that_lets_us_only_listen_still_serves_us():
 
 
 @needs_mosquitto
-def test_an_acl_that_forbids_the_round_trip_does_not_fail_the_test(tmp_path):
+def test_an_acl_that_forbids_the_round_trip_does_not_fail_the_test(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(trial_module, "ECHO_S", 3.0)
     acl = tmp_path / "acl"
     acl.write_text("user anna\ntopic read site_003/#\n")
     with Broker(

@@ -177,6 +177,24 @@ def test_the_writer_ends_with_an_empty_inbox_and_not_before(desk):
     assert len(desk.acknowledged) == 10
 
 
+def test_what_comes_between_the_last_look_and_the_end_is_written(desk, monkeypatch):
+    take = desk.inbox.take
+    last = iter([desk.writer.stop])
+
+    def too_early(most: int, wait_s: float) -> list[Message]:
+        found = take(most, wait_s)
+        for stop in last:
+            desk.put(10)
+            stop()
+        return found
+
+    monkeypatch.setattr(desk.inbox, "take", too_early)
+
+    desk.writer.run()
+
+    assert len(desk.acknowledged) == 10
+
+
 def test_a_message_of_a_shard_that_is_not_ours_is_neither_stored_nor_acknowledged(desk):
     desk.put(3, shard=9)
     desk.put(2)

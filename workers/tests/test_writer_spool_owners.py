@@ -43,7 +43,7 @@ def test_a_shard_that_was_taken_anew_while_a_batch_was_tried_is_another_one(hall
     hall.until(lambda: hall.on_disk == [1, 2, 3])
 
     hall.standing.is_in_doubt = True
-    hall.put(3)
+    hall.put(1)
     hall.until(lambda: hall.standing.looks > 0)
     hall.epochs[0] = 6
     hall.standing.is_in_doubt = False

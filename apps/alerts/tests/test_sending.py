@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -165,6 +166,55 @@ def test_a_receiver_that_hangs_costs_one_time_limit_for_all(
         row.refresh_from_db()
         assert (row.state, row.attempts) == ("waiting", 1)
         assert row.error == "no answer within 0.4 s"
+
+
+def is_given_up(url: str) -> bool:
+    """Whether a request there ends; if not, it may take an hour."""
+    envelope = webhook.Envelope(b"{}", "1", "secret")
+    ended = []
+
+    def post() -> None:
+        with pytest.raises(webhook.NotDeliveredError, match=r"no answer within 0\.4 s"):
+            webhook.post(url, envelope)
+        ended.append(True)
+
+    thread = threading.Thread(target=post, daemon=True)
+    thread.start()
+    thread.join(20)
+    return bool(ended)
+
+
+def test_a_receiver_whose_name_took_longer_than_allowed_is_cut_off_as_well(
+    hook, monkeypatch
+):
+    monkeypatch.setattr(webhook, "TIMEOUT_S", 0.4)
+    look_up = socket.getaddrinfo
+
+    def slowly(*args: Any, **options: Any) -> Any:
+        time.sleep(0.8)
+        return look_up(*args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slowly)
+    hook.drip = True
+
+    assert is_given_up(hook.url)
+
+
+def test_a_receiver_that_drips_its_handshake_is_cut_off(monkeypatch):
+    monkeypatch.setattr(webhook, "TIMEOUT_S", 0.4)
+
+    def drip(server: socket.socket) -> None:
+        client, _ = server.accept()
+        with client, suppress(OSError):  # until the sender has had enough
+            client.sendall(b"\x16\x03\x03\x40\x00")  # a record of 16 KiB follows
+            while True:
+                client.sendall(b"\x02")
+                time.sleep(0.05)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=drip, args=[server], daemon=True).start()
+
+        assert is_given_up(f"https://127.0.0.1:{server.getsockname()[1]}/x")
 
 
 def test_a_dead_receiver_does_not_keep_the_others_waiting(north, hook):

