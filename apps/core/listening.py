@@ -70,7 +70,9 @@ class EventListener:
             async with asyncio.timeout(FIRST_TRY_S):
                 await self._tried.wait()
         except TimeoutError:
-            self._note_lost("no answer yet")
+            # Both may fall due in the same turn of a loop that was held up.
+            if not self._tried.is_set():
+                self._note_lost("no answer yet")
 
     async def run(self) -> None:
         """Listen until cancelled."""

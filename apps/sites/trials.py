@@ -97,9 +97,23 @@ def run(row: MqttConnection, given: Given) -> dict[str, Any]:
     if needs_password(row, given):
         raise PasswordNeededError
     trial_id = secrets.randbits(53)
+    _hand_over(row.site_id, trial_id, given)
+    try:
+        result = _wait(trial_id, ANSWER_WITHIN_S)
+    except RedisError as error:
+        raise NoAnswerError from error
+    if result is None:
+        raise NoAnswerError
+    for step in result["steps"]:
+        step["detail"] = words_for(step)
+    return result
+
+
+def _hand_over(site_id: int, trial_id: int, given: Given) -> None:
+    """Return when the site's worker has taken it; raises as `run` does."""
     try:
         client().set(trial_key(trial_id), _packed(given), ex=_TTL_S)
-        if not commands.send_trial(row.site_id, trial_id, expires_s=TAKE_WITHIN_S):
+        if not commands.send_trial(site_id, trial_id, expires_s=TAKE_WITHIN_S):
             raise NoWorkerError
         answer = _wait(trial_id, TAKE_WITHIN_S)
         if answer == BUSY:
@@ -107,14 +121,8 @@ def run(row: MqttConnection, given: Given) -> dict[str, Any]:
         if answer is None:
             client().delete(trial_key(trial_id))
             raise NoWorkerError
-        result = _wait(trial_id, ANSWER_WITHIN_S)
     except RedisError as error:
         raise NoWorkerError from error
-    if result is None:
-        raise NoAnswerError
-    for step in result["steps"]:
-        step["detail"] = words_for(step)
-    return result
 
 
 def _wait(trial_id: int, timeout_s: float) -> dict[str, Any] | None:

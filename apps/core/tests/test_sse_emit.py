@@ -37,15 +37,15 @@ def test_it_says_so_when_redis_is_away(valkey: Valkey) -> None:
     assert time.monotonic() - started < 3
 
 
-def test_it_gives_up_on_a_frozen_redis_within_three_seconds(valkey: Valkey) -> None:
+def test_it_waits_for_a_frozen_redis_once_not_for_each_channel(valkey: Valkey) -> None:
     events.emit(["a"], "status", {})  # the connection is there already
     valkey.freeze()
 
     for _ in range(2):  # on the old connection, and on a new one
         started = time.monotonic()
 
-        assert events.emit(["a", "b", "c"], "status", {}) is False
-        assert time.monotonic() - started < 3.5
+        assert events.emit(list("abcdefghij"), "status", {}) is False
+        assert time.monotonic() - started < 15  # two seconds; ten times that is 20
 
 
 def test_the_first_event_after_an_outage_is_sent(valkey: Valkey) -> None:

@@ -14,6 +14,7 @@ import pytest
 from pytest_django.fixtures import Settings
 
 from apps.core import events, redis
+from apps.core import listening as listening_module
 from apps.core.listening import EventListener
 from apps.core.tests.streaming import PATIENCE_S, own_valkey
 from embedded.valkey import Valkey
@@ -23,6 +24,12 @@ from embedded.valkey import Valkey
 def valkey(settings: Settings, tmp_path: Path) -> Iterator[Valkey]:
     with own_valkey(settings, tmp_path) as valkey:
         yield valkey
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first try may take its time, else a slow one looks like an outage."""
+    monkeypatch.setattr(listening_module, "FIRST_TRY_S", 30.0)
 
 
 class Heard:
@@ -115,7 +122,7 @@ def test_it_notices_when_redis_cuts_only_its_connection(valkey: Valkey) -> None:
             await asyncio.to_thread(
                 redis.client().execute_command, "CLIENT", "KILL", "TYPE", "pubsub"
             )
-            await heard.wait_for(lambda: not heard.listener.hears)
+            await heard.wait_for(lambda: "gap" in heard.items)
             await heard.emit_until_heard(2)
             return heard.items
 
@@ -161,7 +168,10 @@ def test_it_tells_of_a_gap_when_redis_was_away_from_the_start(valkey: Valkey) ->
     assert items == ["gap", 1]
 
 
-def test_it_does_not_keep_anybody_waiting_for_a_frozen_redis(valkey: Valkey) -> None:
+def test_it_does_not_keep_anybody_waiting_for_a_frozen_redis(
+    valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listening_module, "FIRST_TRY_S", 1.5)
     valkey.freeze()
 
     async def scenario() -> float:
@@ -169,7 +179,32 @@ def test_it_does_not_keep_anybody_waiting_for_a_frozen_redis(valkey: Valkey) -> 
         async with listening():
             return time.monotonic() - started
 
-    assert asyncio.run(scenario()) < 4
+    assert asyncio.run(scenario()) < 15  # 1.5 s
+
+
+def test_an_answer_in_the_very_turn_of_the_time_limit_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A loop that was held up has both due at once."""
+    monkeypatch.setattr(listening_module, "FIRST_TRY_S", 0.05)
+    lost: list[bool] = []
+    listener = EventListener(
+        on_event=lambda *_: None,
+        on_gap=lambda: None,
+        on_lost=lambda: lost.append(True),
+    )
+
+    async def scenario() -> None:
+        waiting = asyncio.create_task(listener.wait_until_tried())
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_later(0.06, listener._note_hearing)
+        time.sleep(0.2)  # it is held up
+        await waiting
+
+    asyncio.run(scenario())
+
+    assert listener.hears
+    assert lost == []
 
 
 def test_it_passes_over_what_is_no_event(

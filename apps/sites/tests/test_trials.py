@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,8 +12,9 @@ from django.core.management import CommandError, call_command
 from django.urls import reverse
 from django.utils import translation
 
+from apps.core import redis
+from apps.core.redis import RedisError, trial_key
 from apps.core.redis import client as redis_client
-from apps.core.redis import trial_key
 from apps.core.tests.clients import client_of, is_error
 from apps.sites import commands, trials
 from apps.sites.models import MqttConnection, Site
@@ -59,7 +60,7 @@ class Worker:
         self.stored: list[str] = []
 
     def send_trial(self, site_id: int, trial_id: int, *, expires_s: int) -> bool:
-        assert expires_s <= 5
+        assert expires_s == trials.TAKE_WITHIN_S
         self.stored.append(str(redis_client().get(trial_key(trial_id))))
         if self.is_there:
             threading.Thread(target=self._take, args=[trial_id]).start()
@@ -75,12 +76,23 @@ class Worker:
 
 
 @pytest.fixture
-def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
+def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
+    """One that has all the time it needs; see `impatient`."""
     worker = Worker()
     monkeypatch.setattr(commands, "send_trial", worker.send_trial)
+    monkeypatch.setattr(trials, "TAKE_WITHIN_S", 30)
+    monkeypatch.setattr(trials, "ANSWER_WITHIN_S", 30)
+    monkeypatch.setattr(redis, "_ANSWER_TIMEOUT_S", 30)
+    redis_client.cache_clear()
+    yield worker
+    redis_client.cache_clear()
+
+
+@pytest.fixture
+def impatient(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For those that wait in vain."""
     monkeypatch.setattr(trials, "TAKE_WITHIN_S", 2)
     monkeypatch.setattr(trials, "ANSWER_WITHIN_S", 2)
-    return worker
 
 
 @pytest.fixture
@@ -193,6 +205,7 @@ def test_what_cannot_be_settings_is_refused(post, worker, body):
     assert worker.stored == []
 
 
+@pytest.mark.usefixtures("impatient")
 def test_nobody_who_takes_it_is_said(post, worker):
     worker.is_there = False
 
@@ -209,8 +222,25 @@ def test_a_busy_worker_is_said(post, worker):
     assert (answer.status_code, answer.json()["code"]) == (503, "busy")
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_worker_that_never_answers_is_said(post, worker):
     worker.says = [trials.TAKEN]
+
+    answer = post()
+
+    assert (answer.status_code, answer.json()["code"]) == (504, "no_answer")
+
+
+def test_a_redis_that_goes_after_the_test_was_taken_is_no_lack_of_a_worker(
+    post, worker, monkeypatch
+):
+    def wait(_trial_id: int, timeout_s: float) -> dict[str, Any]:
+        if not taken:
+            raise RedisError
+        return taken.pop()
+
+    taken = [trials.TAKEN]
+    monkeypatch.setattr(trials, "_wait", wait)
 
     answer = post()
 
@@ -260,6 +290,7 @@ def test_the_command_ends_with_1_when_it_does_not_work(worker, row, capsys):
     assert "FAILED" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("impatient")
 def test_the_command_ends_with_2_when_nothing_was_found_out(worker, row):
     worker.is_there = False
 
@@ -277,6 +308,7 @@ def test_the_command_knows_no_other_sites(db):
 # -- in the admin --------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("impatient")
 def test_the_admin_shows_the_steps(client, superuser, worker, row):
     client.force_login(superuser)
     change = client.get(reverse("admin:sites_mqttconnection_change", args=[row.pk]))

@@ -20,6 +20,11 @@ from apps.telemetry.tests.histories import us
 AT = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
 
 
+@pytest.fixture(autouse=True)
+def _kept_for_ever(settings):
+    settings.TELEMETRY_RETENTION_DAYS = 36_500
+
+
 @pytest.fixture
 def sensor(north) -> SensorDevice:
     datalogger = Datalogger.objects.create(site=north, type="monstro", number="15")

@@ -242,7 +242,7 @@ def test_an_export_can_be_imported_again(send, superuser, sensor, north):
 def test_the_command_stores_a_file_of_any_size(
     sensor, tmp_path, capsys, monkeypatch, settings
 ):
-    settings.TELEMETRY_RETENTION_DAYS = 400
+    settings.TELEMETRY_RETENTION_DAYS = settings.ROLLUP_1M_RETENTION_DAYS = 36_500
     monkeypatch.setattr(csv_import, "CHUNK", 100)
     file = tmp_path / "history.csv"
     lines = [f"{1774778400 + 60 * n},{n}" for n in range(1_000)]
