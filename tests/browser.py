@@ -143,7 +143,7 @@ def log_in(page: Page, username: str, password: str) -> None:
     page.fill("input[name=username]", username)
     page.fill("input[name=password]", password)
     page.click("main button.primary")
-    page.wait_for_url(re.compile(r"/(\?.*)?$"))
+    page.wait_for_url(lambda url: "/login/" not in url)
 
 
 def audit_script(question: str) -> str:

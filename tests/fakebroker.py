@@ -137,9 +137,9 @@ class FakeBroker:
     def _confirm(self, client: socket.socket, body: bytes) -> None:
         size = struct.unpack("!H", body[:2])[0]
         topic = body[2 : 2 + size].decode()
-        self.published.append(topic)
         if topic not in self.withheld:
             client.sendall(b"\x40\x02" + body[2 + size : 4 + size])
+        self.published.append(topic)
 
 
 def publish(

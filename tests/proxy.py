@@ -156,6 +156,10 @@ class Proxy:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    @property
+    def open_connections(self) -> int:
+        return len(self._pairs)
+
     # -- faults ----------------------------------------------------------------
 
     def slow(

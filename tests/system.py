@@ -189,7 +189,7 @@ class System:
             self.add(name, command.format(port=self.port))
         for name, queues in self._workers.items():
             self.add_worker(name, queues)
-        until(self._is_up, "the web answers and the shards are owned", 120)
+        until(self.is_up, "the web answers and the shards are owned", 120)
 
     def _make_database(self) -> None:
         """Prepare one database per server, and copy it for each system."""
@@ -219,7 +219,7 @@ class System:
         self.valkey.stop()
         _drop_database(self.server, self.database)
 
-    def _is_up(self) -> bool:
+    def is_up(self) -> bool:
         for process in self.processes.values():
             if not process.is_running:
                 tail = process.log.read_text(errors="replace")[-2000:]

@@ -91,7 +91,9 @@ def device(system, broker):
 
 def test_a_chart_draws_what_was_published_and_grows_live(device, page):
     page.add_init_script(MEASURE_SHIFTS)
+    device["say"](1)  # it may have fallen silent meanwhile
     page.goto(f"/sensors/{device['temp']}/?range=1h")
+    expect(page.locator("#live [data-slot=presence]")).to_have_text("online")
     readout, value = page.locator("#readout"), page.locator("#live [data-slot=value]")
     expect(readout).to_contain_text("temp")  # the newest value, whoever published it
     until(lambda: page.evaluate(COLOURED) > 100, "a line")
@@ -108,7 +110,29 @@ def test_a_chart_draws_what_was_published_and_grows_live(device, page):
     expect(value).to_have_text("22.5")
     expect(readout).to_contain_text("temp 22.5")
     expect(readout).to_contain_text(re.compile("CET|CEST"))
+    page.wait_for_timeout(6000)  # the range has moved on, and the scale with it
     assert total_shift(page) < NO_SHIFT
+
+
+def test_a_page_that_loads_slowly_does_not_run_behind_the_server(device, page):
+    """Its newest values would lie beyond the end of their chart."""
+
+    def late(route):
+        time.sleep(4)
+        route.continue_()
+
+    page.route("**/clock.js", late)
+    page.goto(f"/sensors/{device['temp']}/?range=1h")
+    expect(page.locator("#chart canvas")).to_be_visible()
+
+    lag_s = page.evaluate(
+        """async () => {
+          const { src } = document.querySelector("script[src$='/bell.js']");
+          const { serverNow } = await import(new URL("clock.js", src));
+          return (Date.now() - serverNow()) / 1000;
+        }"""
+    )
+    assert abs(lag_s) < 3
 
 
 def test_ranges_intervals_zoom_and_the_file(device, page):
@@ -133,6 +157,7 @@ def test_ranges_intervals_zoom_and_the_file(device, page):
 
     page.select_option("select[name=interval]", "auto")
     page.select_option("select[name=agg]", "avg")
+    expect(page.locator("#csv")).to_have_attribute("href", re.compile("agg=avg"))
     expect(steps).to_have_text("values of 15 minutes each")
     page.locator("#chart").scroll_into_view_if_needed()
     box = page.locator("#chart .u-over").bounding_box()

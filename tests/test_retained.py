@@ -84,8 +84,9 @@ def test_all_retained_values_arrive_and_turn_nobody_online(
                 system.wait_status(site, "error")
                 broker.start()
             else:
-                broker.restart()
+                broker.stop()
                 system.wait_status(site, "error")
+                broker.start()
             before = system.stats_of(site)["received"]
             started = time.monotonic()
             system.connect(site)

@@ -262,7 +262,8 @@ const faded = (colour) => colour.replace(/^rgba?\(([^)]*)\)$/, (_, parts) => `rg
 function labelsWidth(plot, values, axis, turn) {
   if (turn > 1) return plot.axes[axis]._size; // it has been laid out: do not jump
   const longest = Math.max(0, ...(values ?? []).map((value) => String(value).length));
-  return 18 + longest * 7;
+  const width = 18 + longest * 7;
+  return turn ? Math.max(width, plot.axes[axis]._size) : width; // nor for shorter labels
 }
 
 /** Return how uPlot should write times: the date below where a day begins. */

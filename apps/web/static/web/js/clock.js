@@ -7,7 +7,10 @@ import { momentsOf } from "./zones.js";
 const AGES_EVERY_S = 5; // ages under a minute move in steps of ten seconds
 
 const started = document.getElementById("control").dataset.now;
-const offset = Date.parse(started) - Date.now(); // a browser's clock may be wrong
+// Since the server wrote that, this page has been loading.
+const [navigation] = performance.getEntriesByType("navigation");
+const loading = navigation ? performance.now() - navigation.responseStart : 0;
+const offset = Date.parse(started) - (Date.now() - loading); // a browser's clock may be wrong
 
 export const serverNow = () => Date.now() + offset;
 
@@ -51,14 +54,19 @@ function showCountdown(time) {
 
 export function showTimes() {
   document.querySelectorAll("time[data-age]").forEach(showAge);
+  document.querySelectorAll("time[data-age]:hover").forEach(showMoment);
   document.querySelectorAll("time[data-until]").forEach(showCountdown);
 }
 
 /** Say a moment in the site's zone, and in the reader's, when somebody points at its age. */
+function showMoment(time) {
+  const zone = time.closest("[data-zone]")?.dataset.zone;
+  if (zone) time.title = momentsOf(zone).title(new Date(time.dateTime));
+}
+
 document.addEventListener("pointerover", ({ target }) => {
   const time = target.closest?.("time[data-age]");
-  const zone = time?.closest("[data-zone]")?.dataset.zone;
-  if (zone) time.title = momentsOf(zone).title(new Date(time.dateTime));
+  if (time) showMoment(time);
 });
 
 /** Move the times, and call `everySecond` after each step. */
