@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -31,9 +31,16 @@ def day():
     return partitions.today() - timedelta(days=1)
 
 
+class Tables(NamedTuple):
+    """Names of partitions: those that hold what is asked for, and the big ones."""
+
+    asked: set[str]
+    big: set[str]
+
+
 @pytest.fixture
-def big(north, day) -> set[str]:
-    """Fill a partition of each table; return their names."""
+def tables(north, day) -> Tables:
+    """Fill a partition of each table."""
     sensors = invention.devices(north, dataloggers=20, sensors=40)
     invention.invent_day(day, sensors, 180)
     first = midnight(day) - timedelta(days=300)
@@ -51,14 +58,15 @@ def big(north, day) -> set[str]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT relname FROM pg_class WHERE relpages >= 20")
         large = {name for (name,) in cursor.fetchall()}
-    every_day = {READINGS.name_of(day), MINUTES.name_of(day)}
-    assert every_day <= large
+    assert {READINGS.name_of(day), MINUTES.name_of(day)} <= large
     # In January the year's partition has one page, which is rightly read whole.
-    return large & {
-        *every_day,
+    asked = {
+        READINGS.name_of(day),
+        MINUTES.name_of(day),
         *(HOURS.name_of(d) for d in (first.date(), day)),
         *(DAYS.name_of(d) for d in (first.date(), day)),
     }
+    return Tables(asked, asked & large)
 
 
 def plans_of(action: Callable[[], object]) -> list[str]:
@@ -101,7 +109,7 @@ QUESTIONS = (
 )
 
 
-def test_no_chart_and_no_rolling_up_reads_a_whole_table(big, superuser, day):
+def test_no_chart_and_no_rolling_up_reads_a_whole_table(tables, superuser, day):
     sensor = SensorDevice.objects.earliest("pk")
     client = client_of(superuser)
     for interval, days in QUESTIONS:
@@ -113,14 +121,14 @@ def test_no_chart_and_no_rolling_up_reads_a_whole_table(big, superuser, day):
         ):
             plans = plans_of(lambda path=path: client.get(path))
 
-            assert any(name in "\n".join(plans) for name in big), plans
-            assert whole_reads(plans, big) == [], "\n".join([path, *plans])
+            assert any(name in "\n".join(plans) for name in tables.asked), plans
+            assert whole_reads(plans, tables.big) == [], "\n".join([path, *plans])
 
     moment = int(midnight(day).timestamp() * 1e6) + 3_600_000_000
     rollups.mark_due([(sensor.pk, moment + n, 0, 1.0, None, 0, 0) for n in range(3)])
     plans = plans_of(rollups.run)
     assert len(plans) >= 3
-    assert whole_reads(plans, big) == [], "\n".join(plans)
+    assert whole_reads(plans, tables.big) == [], "\n".join(plans)
 
 
 def test_an_invented_history_is_whole_and_has_its_rollups(north, capsys):
