@@ -405,7 +405,7 @@ def test_a_broker_that_ignores_our_window_fills_no_memory(open_case) -> None:
     case.stores(65_535, 7)
 
     def stats() -> dict[str, Any]:
-        return case.system.stats_of(case.site)
+        return dict(case.system.stats_of(case.site))
 
     until(lambda: (now := stats())["received"] == now["stored"], "all are stored")
     assert stats()["dropped"] == 0

@@ -124,6 +124,7 @@ def test_a_flood_is_read_256_kilobytes_at_a_time():
 
         pair.heard.in_sink = lambda _: send()
         send()
+        assert pair.link.sock is not None
         select.select([pair.link.sock], [], [], 30)
         pair.link.on_readable()
         read_at_once = len(pair.heard.messages) * len(one)

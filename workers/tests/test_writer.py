@@ -182,7 +182,7 @@ def test_what_comes_between_the_last_look_and_the_end_is_written(desk, monkeypat
     last = iter([desk.writer.stop])
 
     def too_early(most: int, wait_s: float) -> list[Message]:
-        found = take(most, wait_s)
+        found: list[Message] = take(most, wait_s)
         for stop in last:
             desk.put(10)
             stop()

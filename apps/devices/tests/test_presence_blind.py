@@ -284,10 +284,11 @@ def test_a_look_stays_cheap_with_a_long_timeline(north, link):
     def look() -> timedelta:
         with connection.cursor() as cursor:
             cursor.execute("SELECT clock_timestamp()")
-            began = cursor.fetchone()[0]
+            began: datetime = cursor.fetchone()[0]
             check_presence(at(40))
             cursor.execute("SELECT clock_timestamp()")
-            return cursor.fetchone()[0] - began
+            ended: datetime = cursor.fetchone()[0]
+            return ended - began
 
     # The best of five: 6 ms on a quiet machine, but one may fall into a pause.
     assert min(look() for _ in range(5)) < timedelta(seconds=0.5)
