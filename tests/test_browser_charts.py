@@ -64,7 +64,8 @@ def device(system, broker):
         for hours in (20, 19, 18, 2, 1):
             say(10 + hours, at=now - hours * 3600)
         for minute in range(30, 0, -1):
-            say(minute / 10, at=now - minute * 60, state="off" if minute > 9 else "on")
+            state = "off" if minute > 9 else "on"
+            say(minute / 10, at=now - minute * 60, state=state, door=minute <= 20)
         say(1, door=True, state="on")
         peer.publish(f"{topic}/heartbeat", {"serial": "M-1", "label": "Logger A"})
 
