@@ -19,6 +19,15 @@ HOLDS_FOCUS = "(element) => element.contains(document.activeElement)"
 
 def look(page):
     """Say where the focus is; what is wrong there may pass with the next frames."""
+    now = settled(page)
+    if now["problems"]:  # a live page may have moved under the focus: come here again
+        page.keyboard.press("Shift+Tab")
+        page.keyboard.press("Tab")
+        now = settled(page)
+    return now
+
+
+def settled(page):
     for _ in range(20):
         now = page.evaluate(FOCUSED)
         if not now["problems"]:
