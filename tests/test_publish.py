@@ -79,9 +79,7 @@ def test_what_is_published_is_heard_exactly_once_however_often_it_is_asked(
         later.subscribe(f"{site['code']}/#")
         until(lambda: later.heard, "the retained birth")
         assert list(later.heard) == [f"{site['code']}/backend/status"]
-    assert (
-        statistics.median(took_ms) < 2_500
-    )  # 40 ms on an idle machine, 180 on a busy one
+    assert statistics.median(took_ms) < 2_500  # idle 40, on a busy machine 180
 
     for process in system.processes.values():
         assert SECRET not in process.log.read_text(errors="replace")

@@ -19,6 +19,7 @@ def test_a_port_that_was_given_is_not_given_again_though_nobody_listens_yet(
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setattr(ports, "_given", set())
+    monkeypatch.setattr(ports, "_share", (0, 1))  # however many run beside us
     monkeypatch.setattr(ports, "_ephemeral_start", lambda: ports.LOWEST + 100)
 
     found = [ports.free_port() for _ in range(20)]
